@@ -1,0 +1,1 @@
+"""How events get into the log and out of it: append, then wake; everybody reads by following."""
