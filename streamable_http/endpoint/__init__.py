@@ -1,0 +1,1 @@
+"""The one flow from a request to its response; framework types stay outside."""

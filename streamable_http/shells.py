@@ -1,0 +1,111 @@
+"""What the shells share: which endpoint they serve, and what a request looks like to its client."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from streamable_http import authentication, conf, exceptions
+from streamable_http.endpoint import registry
+from streamable_http.endpoint.endpoint import Endpoint
+from streamable_http.protocol import http
+from streamable_http.server import MCPServer
+
+Scope = Mapping[str, Any]
+
+TOOK_NOTHING: Final = "a reader was disconnected, because it took nothing for %g s"
+
+
+def endpoint(server: MCPServer | str | None, *, one_shot: bool = False) -> Endpoint:
+    """Return the endpoint of a server, the only one in this process: a session is good through every shell.
+
+    ``server`` is the object or its name; ``None``: the only server of the project. Ask at the first request: then all
+    apps are loaded.
+
+    Raises:
+        ImproperlyConfigured: there is no such server, or its callers cannot be authenticated.
+    """
+    return _endpoint(server if isinstance(server, MCPServer) else _find(server), one_shot)
+
+
+@functools.cache
+def _find(name: str | None) -> MCPServer:
+    return registry.find(name)
+
+
+@functools.cache
+def _endpoint(server: MCPServer, one_shot: bool) -> Endpoint:
+    return Endpoint(server, authentication.authenticator(), authentication.DRFGate, one_shot=one_shot)
+
+
+# The threads of an authenticator do not survive a fork.
+os.register_at_fork(after_in_child=_endpoint.cache_clear)
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting in (conf.SETTING, "INSTALLED_APPS"):
+        _find.cache_clear()
+        _endpoint.cache_clear()
+
+
+def request(scope: Scope, headers: http.Headers) -> http.Request:
+    """Return the request of an ASGI scope, as yet without its body."""
+    client = scope.get("client")
+    return http.Request(
+        method=scope["method"],
+        path=scope["path"],
+        scheme=_scheme(scope, headers),
+        headers=headers,
+        query=scope.get("query_string", b""),
+        client=client[0] if client else "",
+        version=scope.get("http_version", "1.1"),
+    )
+
+
+def _scheme(scope: Scope, headers: http.Headers) -> str:
+    """Return the scheme that the client sees, as Django's ``SECURE_PROXY_SSL_HEADER`` tells it."""
+    proxy_header = settings.SECURE_PROXY_SSL_HEADER
+    if proxy_header:
+        name, secure = proxy_header
+        value = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
+        if value is not None:
+            return "https" if value.split(",", 1)[0].strip() == secure else "http"
+    return str(scope.get("scheme", "http"))
+
+
+def require_announced_size(headers: http.Headers) -> None:
+    """Refuse a body by its ``Content-Length``, before any of it is read.
+
+    Raises:
+        BodyTooLarge: it is over ``MAX_BODY_BYTES``.
+    """
+    announced = headers.get(http.CONTENT_LENGTH)
+    # The first digits tell enough, and int() refuses thousands of them.
+    if announced is not None and announced.isdecimal() and int(announced[:20]) > conf.settings.MAX_BODY_BYTES:
+        raise exceptions.BodyTooLarge(conf.settings.MAX_BODY_BYTES)
+
+
+def require_size(size: int) -> None:
+    """Refuse a body by what arrived of it.
+
+    Raises:
+        BodyTooLarge: it is over ``MAX_BODY_BYTES``.
+    """
+    if size > conf.settings.MAX_BODY_BYTES:
+        raise exceptions.BodyTooLarge(conf.settings.MAX_BODY_BYTES)
+
+
+def headers(response: http.Response) -> dict[str, str]:
+    """Return the headers to send: with the length of a body, where it is known and one may be sent."""
+    # A server MUST NOT send Content-Length with 204 (RFC 9110, section 8.6).
+    if response.stream is not None or response.status == HTTPStatus.NO_CONTENT:
+        return response.headers
+    return {**response.headers, http.CONTENT_LENGTH: str(len(response.body))}
