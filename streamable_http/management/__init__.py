@@ -1,0 +1,1 @@
+"""``manage.py streamable_http``: what operators do at the command line."""

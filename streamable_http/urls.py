@@ -1,0 +1,17 @@
+"""Routes for Django's ``urlpatterns``, where the endpoint is to stand behind Django's middleware.
+
+::
+
+    urlpatterns = [path("", include("streamable_http.urls")), ...]
+"""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from streamable_http.views import MCPView
+
+app_name = "streamable_http"
+
+urlpatterns = [path("mcp", MCPView.as_view(), name="mcp")]
+"""Serves the project's only server at ``mcp``; with several, write ``MCPView.as_view(server="…")`` yourself."""
