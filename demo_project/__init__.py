@@ -1,0 +1,1 @@
+"""The bookshop: a small real project that serves MCP."""

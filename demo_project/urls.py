@@ -1,0 +1,16 @@
+"""What Django serves; ``/mcp`` stands beside it, in ``asgi.py``.
+
+One server is served in both ways, so that the conformance suite runs through both.
+"""
+
+from django.contrib import admin
+from django.urls import path
+
+from demo_project.bookshop import views
+from streamable_http.views import MCPView
+
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("admin/", admin.site.urls),
+    path("view/conformance/mcp", MCPView.as_view(server="conformance")),
+]
