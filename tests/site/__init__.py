@@ -1,0 +1,1 @@
+"""A small project that the acceptance tests serve: tools that make the transport sweat."""
