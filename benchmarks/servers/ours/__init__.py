@@ -1,0 +1,1 @@
+"""A minimal project with this package, beside Django on one ASGI application."""
