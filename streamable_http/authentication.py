@@ -231,6 +231,20 @@ class DRFGate:
         return await _pool.run(_seconds_to_wait, throttle_classes, self._request, self._principal, _View(name))
 
 
+async def acting(user: Any, request: http.Request) -> principals.Principal:
+    """Return a user of Django's as the principal of what they do here by hand.
+
+    Raises:
+        Forbidden: the project's permission classes do not let them call, or they have no identity.
+        Unavailable: a class could not ask its database, cache or server.
+    """
+    principal = principals.Principal(_key(user), user=user)
+    permissions = [import_string(path) for path in conf.settings.PERMISSION_CLASSES]
+    if not await _pool.run(_principal_may, permissions, request, principal, _ENDPOINT):
+        raise exceptions.Forbidden("this user may not call")
+    return principal
+
+
 def authenticator() -> principals.Authenticator:
     """Return the authenticator of the settings.
 

@@ -64,7 +64,7 @@ class Defaults:
     PRUNE: bool = True
     """Have the workers redact and delete what is due, now and then.
 
-    Otherwise ``manage.py streamable_http prune`` does.
+    Otherwise ``manage.py mcp_prune`` does.
     """
 
     REDACT_NAMES: tuple[str, ...] = ()

@@ -37,4 +37,9 @@ def first_at(unix_seconds: float) -> int:
     return int(unix_seconds * 1_000) << RANDOM_BITS
 
 
+def made_at(id: int) -> float:
+    """Return when an id was made, in seconds since 1970 by the clock of whoever made it."""
+    return (id >> RANDOM_BITS) / 1_000
+
+
 new: Final = Generator()

@@ -9,6 +9,8 @@ those are SQLite's own row numbers; any other primary key is a second index.
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -30,6 +32,18 @@ class StreamState(models.TextChoices):
     LOST = "lost", _("lost")
     EXPIRED = "expired", _("expired")
     TERMINATED = "terminated", _("terminated")
+
+
+class Outcome(models.TextChoices):
+    """What a call came to, where it was answered; otherwise the stream's state tells."""
+
+    RESULT = "result", _("result")
+    TOOL_ERROR = "tool_error", _("tool error")
+    ERROR = "error", _("error")
+
+
+FAILED_OUTCOMES: Final = (Outcome.TOOL_ERROR, Outcome.ERROR)
+"""What a call came to that was answered, and failed."""
 
 
 class AskState(models.TextChoices):
@@ -67,6 +81,13 @@ class Session(models.Model):
             ),
             models.Index(fields=["principal", "state"], name="mcp_session_principal"),
         ]
+        permissions = [
+            ("view_payload", _("Can view what was said in a session")),
+            ("replay_stream", _("Can replay streams and export them")),
+            ("resend_request", _("Can send a recorded request again")),
+            ("terminate_session", _("Can terminate sessions, close streams and cancel calls")),
+            ("purge_history", _("Can delete what has ended")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.id:x}"
@@ -80,6 +101,8 @@ class Worker(models.Model):
     pid = models.IntegerField()
     started_at = models.DateTimeField()
     lease_expires_at = models.DateTimeField(db_index=True)
+    # Exchanges that were not recorded, under pressure or because they could not be.
+    dropped_records = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name = _("worker")
@@ -115,6 +138,12 @@ class Stream(models.Model):
     handed = models.BigIntegerField(default=0)
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+    # Database defaults, for workers of an older version that serve while a newer one is rolled out.
+    outcome = models.CharField(max_length=16, choices=Outcome, blank=True, default="", db_default="")
+    # How long the call took, by its worker's clock; none where no worker saw its end.
+    duration_ms = models.FloatField(null=True, blank=True)
+    # The stream whose request was sent again by hand.
+    resent_from = models.BigIntegerField(null=True, blank=True)
     # Since then it cannot be resumed, and what was kept verbatim for that is redacted.
     redacted_at = models.DateTimeField(null=True, blank=True)
 
@@ -139,6 +168,10 @@ class Stream(models.Model):
                 condition=models.Q(ended_at__isnull=False, redacted_at=None, session__isnull=False),
                 name="mcp_stream_resumable",
             ),
+            # What repeats a request: by hand, so there are few.
+            models.Index(
+                fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="mcp_stream_resent"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -148,6 +181,11 @@ class Stream(models.Model):
     def is_listening(self) -> bool:
         """Whether this is its session's listening stream."""
         return self.id == self.session_id
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it came to an error, or to nothing."""
+        return self.state == StreamState.LOST or self.outcome in FAILED_OUTCOMES
 
 
 class Event(models.Model):
@@ -171,6 +209,8 @@ class Event(models.Model):
 
 class Record(models.Model):
     """Something that came in, redacted, with its HTTP facts.
+
+    A GET or DELETE has neither method nor payload; its facts say which it was.
 
     One that opened a stream has that stream's id and no session of its own: the stream has it already, and one more
     entry in one more index of scattered sessions costs as much as the row.

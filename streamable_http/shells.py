@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.core.signals import setting_changed
+from django.db import connections, transaction
 from django.dispatch import receiver
 
 from streamable_http import authentication, conf, exceptions
+from streamable_http.delivery import engine
 from streamable_http.endpoint import registry
 from streamable_http.endpoint.endpoint import Endpoint
 from streamable_http.protocol import http
 from streamable_http.server import MCPServer
+
+T = TypeVar("T")
+V = TypeVar("V", bound=Callable[..., Any])
 
 Scope = Mapping[str, Any]
 
@@ -109,3 +119,63 @@ def headers(response: http.Response) -> dict[str, str]:
     if response.stream is not None or response.status == HTTPStatus.NO_CONTENT:
         return response.headers
     return {**response.headers, http.CONTENT_LENGTH: str(len(response.body))}
+
+
+def outside_transactions(view: V) -> V:
+    """Have a view run in no transaction of the whole request (``ATOMIC_REQUESTS``), in whatever database.
+
+    An async view cannot be in one; and where a tool runs for a view, its transaction would keep the tool's waiting.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
+# The event loop
+
+
+_loops: Final[dict[int, tuple[asyncio.AbstractEventLoop, threading.Thread]]] = {}
+"""The event loop behind those who have none, which the engine needs, by process, and the thread that it runs in."""
+
+_making = threading.Lock()
+
+
+def run_behind(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Run something of an endpoint where nothing serves on an event loop, as under WSGI."""
+    with _making:
+        if os.getpid() not in _loops:
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="streamable-http-loop", daemon=True)
+            _loops[os.getpid()] = (loop, thread)
+            thread.start()
+        loop, _ = _loops[os.getpid()]
+    return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def end_behind() -> None:
+    """End what runs behind, and its engine in good order: for a process that has done its work, such as a command."""
+    with _making:
+        loop, thread = _loops.pop(os.getpid(), (None, None))
+    if loop is None or thread is None:
+        return
+    running = engine.running()
+    if running is not None and running.loop is loop:
+        asyncio.run_coroutine_threadsafe(running.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run something of an endpoint for a caller that blocks; not on an event loop's own thread.
+
+    On the loop that this process serves on, so that it has one engine; behind, where it serves on none.
+    """
+    running = engine.running()
+    # Of the server that runs this thread's view, where there is one, though no engine yet.
+    loop = running.loop if running is not None else getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    if loop is not None and loop.is_running():
+        # Not in the context of the caller, whose thread is busy with waiting: under Django's ASGI handler it would be
+        # the one for whatever is sync in the work, which then waited for it, and it for the work.
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, work, loop).result()
+    return run_behind(work).result()

@@ -10,19 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections, transaction
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import View
 
-from streamable_http import conf, exceptions, shells
+from streamable_http import conf, exceptions, shells, streaming
 from streamable_http.protocol import http
 from streamable_http.server import MCPServer
 
@@ -40,10 +36,7 @@ class MCPView(View):
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
         """Return the view. The endpoint checks ``Origin`` and credentials itself, and minds its own transactions."""
-        view = super().as_view(**initkwargs)
-        for alias in connections:
-            # An async view cannot be in a transaction of the whole request (ATOMIC_REQUESTS).
-            view = transaction.non_atomic_requests(using=alias)(view)
+        view = shells.outside_transactions(super().as_view(**initkwargs))
         vars(view).update(csrf_exempt=True, login_required=False)
         return view
 
@@ -61,7 +54,7 @@ class MCPView(View):
             return _native(endpoint.refuse(asked, error))
         if is_asgi:
             return _native(await endpoint.handle(asked))
-        return _native(await asyncio.wrap_future(_run_behind(endpoint.handle(asked))))
+        return _native(await asyncio.wrap_future(shells.run_behind(endpoint.handle(asked))))
 
 
 def _read_body(request: HttpRequest, headers: http.Headers) -> bytes:
@@ -77,7 +70,7 @@ def _native(response: http.Response) -> HttpResponseBase:
     if response.stream is None:
         native: HttpResponseBase = HttpResponse(response.body, status=response.status, headers=headers)
     else:
-        native = _Stream(_paced(response.stream), status=response.status, headers=headers)
+        native = streaming.ClosingResponse(_paced(response.stream), status=response.status, headers=headers)
     if http.CONTENT_TYPE not in headers:
         # Django has a default.
         del native.headers[http.CONTENT_TYPE]
@@ -85,19 +78,6 @@ def _native(response: http.Response) -> HttpResponseBase:
 
 
 # Streams
-
-
-class _Stream(StreamingHttpResponse):
-    """Closes its chunks when Django has done with it, and not when they are collected as garbage."""
-
-    def __init__(self, chunks: AsyncGenerator[bytes, None], **options: Any) -> None:
-        super().__init__(chunks, **options)
-        self._chunks = chunks
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with contextlib.aclosing(self._chunks):
-            async for chunk in super().__aiter__():
-                yield chunk
 
 
 async def _paced(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -132,18 +112,3 @@ def _scope(request: HttpRequest) -> shells.Scope:
         "client": (request.META.get("REMOTE_ADDR", ""), 0),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()],
     }
-
-
-_loops: Final[dict[int, asyncio.AbstractEventLoop]] = {}
-"""The event loop behind WSGI, which the engine needs, by process; it runs in a thread of its own."""
-
-_making = threading.Lock()
-
-
-def _run_behind(work: Coroutine[Any, Any, http.Response]) -> Future[http.Response]:
-    with _making:
-        loop = _loops.get(os.getpid())
-        if loop is None:
-            loop = _loops[os.getpid()] = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="streamable-http-loop", daemon=True).start()
-    return asyncio.run_coroutine_threadsafe(work, loop)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import hypothesis
 import pytest
+from django.test import override_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests import services
@@ -87,6 +88,31 @@ def postgres_url(postgres_database: Callable[[], str]) -> str:
     return postgres_database()
 
 
+@pytest.fixture(scope="session")
+def postgres_log(postgres_server: str, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The URL of a database with the log's tables, to be copied: migrating takes as long as many a test."""
+    with services.database(postgres_server) as url:
+        _migrate_log(url, django_db_blocker)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_log(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker) -> Path:
+    """A file with the log's tables, to be copied."""
+    path = tmp_path_factory.mktemp("log") / "log.sqlite3"
+    _migrate_log(f"sqlite:///{path}", django_db_blocker)
+    return path
+
+
+def _migrate_log(url: str, blocker: DjangoDbBlocker) -> None:
+    with (
+        override_settings(STREAMABLE_HTTP={"DATABASE": "log"}),
+        blocker.unblock(),
+        services.django_alias(url, alias="log"),
+    ):
+        pass
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def log_alias(
     request: pytest.FixtureRequest, tmp_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker
@@ -95,11 +121,25 @@ def log_alias(
 
     Do not combine it with ``django_db``. What a test opens in other threads, it closes there.
     """
-    sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/log.sqlite3" if sqlite else request.getfixturevalue("postgres_url")
     settings.STREAMABLE_HTTP = {**getattr(settings, "STREAMABLE_HTTP", {}), "DATABASE": "log"}
-    with django_db_blocker.unblock(), services.django_alias(url, alias="log") as alias:
-        yield alias
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            copied = shutil.copy(request.getfixturevalue("sqlite_log"), tmp_path / "log.sqlite3")
+            url = f"sqlite:///{copied}"
+        else:
+            server, template = (request.getfixturevalue(name) for name in ("postgres_server", "postgres_log"))
+            url = stack.enter_context(services.database(server, template=template))
+        stack.enter_context(django_db_blocker.unblock())
+        yield stack.enter_context(services.django_alias(url, alias="log", is_migrated=True))
+
+
+@pytest.fixture
+def nothing_behind() -> Iterator[None]:
+    """Ends the engine that a test without an event loop has started."""
+    yield
+    from streamable_http import shells  # noqa: PLC0415  # needs Django's settings, and the fault run imports this before
+
+    shells.end_behind()
 
 
 @pytest.fixture(scope="session")

@@ -177,22 +177,34 @@ def database_name(url: str) -> str:
 
 
 @contextlib.contextmanager
-def django_alias(url: str, *, alias: str) -> Iterator[str]:
+def django_alias(url: str, *, alias: str, is_migrated: bool = False) -> Iterator[str]:
     """Make a database known to Django in this process under ``alias``, with its tables in it.
+
+    Meanwhile it hides another one that has the alias, such as a module's.
 
     Not for tests marked ``django_db``: their connections are limited to the databases of the settings.
     """
     default = connections.databases["default"]
     config = dj_database_url.parse(url)
     options = default["OPTIONS"] if config["ENGINE"] == default["ENGINE"] else {}
+    hidden = connections.databases.get(alias)
+    if hidden is not None:
+        _disconnect(alias)
     connections.databases[alias] = {**default, "OPTIONS": options, **config}
     try:
-        call_command("migrate", database=alias, verbosity=0)
+        if not is_migrated:
+            call_command("migrate", database=alias, verbosity=0)
         yield alias
     finally:
-        connections[alias].close()
-        del connections[alias]
+        _disconnect(alias)
         del connections.databases[alias]
+        if hidden is not None:
+            connections.databases[alias] = hidden
+
+
+def _disconnect(alias: str) -> None:
+    connections[alias].close()
+    del connections[alias]
 
 
 def _postgres_binaries(directory: Path) -> Path:

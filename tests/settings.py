@@ -29,6 +29,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "rest_framework.authtoken",
     "streamable_http",
     "demo_project.bookshop",
 ]
@@ -69,6 +70,13 @@ DATABASES = {
         # A file: an in-memory database would be one connection that all threads share.
         "TEST": {"NAME": DIRECTORY / "test_db.sqlite3"},
     },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.TokenAuthentication",
+    ],
 }
 
 # The log is in the default database, until a test puts it elsewhere.

@@ -104,11 +104,49 @@ def test_a_project_may_name_more_secrets(settings: Settings) -> None:
 
 
 def test_headers_are_masked_unless_they_are_known_to_be_harmless(settings: Settings) -> None:
-    headers = {"accept": "*/*", "x-shop": "7", "authorization": "Bearer x"}
+    headers = {"accept": "*/*", "x-shop": "7", "authorization": "x"}
     masked = redaction.redact_headers(headers.items())
     assert masked == {"accept": "*/*", "x-shop": redaction.MASK, "authorization": redaction.MASK}
     settings.STREAMABLE_HTTP = {"RECORD_HEADERS": ["X-Shop"]}
     assert redaction.redact_headers(headers.items())["x-shop"] == "7"
+
+
+@pytest.mark.parametrize("name", ["authorization", "proxy-authorization"])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Bearer secret", "Bearer ••••"),
+        ("Token secret", "Token ••••"),
+        ("token secret more", "token ••••"),
+        ('Digest username="ada", nonce="secret"', "Digest ••••"),
+        ("Token  secret", "••••"),
+        ("Token", "••••"),
+        ("Token ", "••••"),
+        ("Tokensecret x", "••••"),
+        ("secret Token x", "••••"),
+        ("to\u212aen secret", "••••"),
+        ("", "••••"),
+    ],
+)
+def test_of_credentials_a_known_scheme_is_left_also_when_they_are_read(name: str, value: str, shown: str) -> None:
+    masked = redaction.redact_headers([(name, value)])
+    assert masked == {name: shown}
+    assert redaction.redact(masked) == masked
+    assert json.loads(redaction.redact_text(json.dumps({"headers": masked}))) == {"headers": masked}
+    assert not redaction.is_whole(masked)
+    assert redaction.scheme_of(shown) == shown.removesuffix("••••").removesuffix(" ")
+
+
+def test_of_other_headers_and_in_messages_no_scheme_is_left() -> None:
+    assert redaction.redact_headers([("x-auth", "Bearer x")]) == {"x-auth": redaction.MASK}
+    assert redaction.redact({"authorization": "Bearer x"}) == {"authorization": redaction.MASK}
+    assert redaction.redact({"authorization": "Bearer x ••••"}) == {"authorization": redaction.MASK}
+
+
+def test_a_path_is_kept_unless_it_is_long_or_holds_what_is_none() -> None:
+    assert redaction.redact_path("/conformance/mcp") == "/conformance/mcp"
+    assert redaction.redact_path("/mcp?secret") == f"/mcp?{redaction.MASK}"
+    assert "folded" in redaction.redact_path("/" * (redaction.MAX_PATH_CHARACTERS + 1))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +216,57 @@ def test_what_is_redacted_already_stays_as_it_is() -> None:
     assert "AAAA" not in once
     folded = redaction.redact_text(json.dumps([long] * 20))
     assert redaction.redact_text(folded) == folded
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_in_a_string_is_looked_through(indent: int | None) -> None:
+    held = json.dumps({"user": "ada", "token": "sk-1", "inner": json.dumps({"password": "hunter2"})}, indent=indent)
+    shown = redaction.redact({"content": [{"type": "text", "text": held}]})["content"][0]["text"]
+    assert "sk-1" not in shown
+    assert "hunter2" not in shown
+    assert json.loads(shown)["user"] == "ada"
+    assert not redaction.is_whole(shown)
+    assert redaction.redact(shown) == shown
+
+
+@pytest.mark.parametrize("text", ['{ "a": [1,  2] }', "[]", "{not json", '["x"] and more', "[" * 2_000])
+def test_a_string_that_holds_no_secret_stays_as_it_was_written(text: str) -> None:
+    assert redaction.redact(text) == text
+    assert redaction.is_whole(redaction.redact(text))
+
+
+def test_json_in_a_long_string_is_masked_before_it_is_cut() -> None:
+    held = json.dumps({"token": "sk-1", "rows": ["x" * 100] * 100})
+    shown = redaction.redact(held)
+    assert shown.startswith(f'{{"token":"{redaction.MASK}"')
+    assert f"{len(held)} bytes" in shown
+    assert "sk-1" not in shown
+
+
+def test_json_in_json_in_json_breaks_nothing() -> None:
+    text = "[" * 60 + '{"token": "sk-1"}' + "]" * 60
+    while len(text) < redaction.MAX_MESSAGE_BYTES // 2:
+        text = "[" * 60 + json.dumps(text) + "]" * 60
+    redaction.redact(text)
+    redaction.redact_text(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ada:hunter2@example.com/x", f"https://{redaction.MASK}@example.com/x"),
+        (
+            "see https://e.example/x?page=2&access_token=sk-1#top",
+            f"see https://e.example/x?page=2&access_token={redaction.MASK}#top",
+        ),
+        ("https://e.example/#token=sk-1", f"https://e.example/#token={redaction.MASK}"),
+        ("books://search?q=tokens&page=3", "books://search?q=tokens&page=3"),
+        ("write to ada@example.com?token=x", "write to ada@example.com?token=x"),
+    ],
+)
+def test_credentials_in_urls_are_masked(text: str, shown: str) -> None:
+    assert redaction.redact([text]) == [shown]
+    assert redaction.redact(shown) == shown
 
 
 def test_data_that_only_begins_like_a_folded_one_is_folded() -> None:

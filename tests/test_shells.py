@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
@@ -127,3 +128,12 @@ def test_a_body_is_sent_with_its_length() -> None:
 def test_nothing_says_how_long_a_stream_or_no_content_is() -> None:
     assert shells.headers(http.Response(200, {"a": "b"}, stream=nothing())) == {"a": "b"}
     assert shells.headers(http.Response(204)) == {}
+
+
+async def test_whoever_blocks_in_a_view_does_not_hold_the_thread_that_the_work_needs() -> None:
+    async def work() -> str:
+        return await sync_to_async(lambda: "done")()
+
+    # As Django's ASGI handler runs a view: what is sync in it, and in what it starts, shares one thread.
+    async with ThreadSensitiveContext():
+        assert await sync_to_async(lambda: shells.run(work()))() == "done"

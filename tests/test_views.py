@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -49,19 +48,7 @@ async def test_no_csrf_token_no_login_and_no_transaction_stand_before_the_endpoi
     assert response.json()["error"]["message"] == "unsupported media type: text/plain"
 
 
-@pytest.fixture
-def loop_behind_wsgi() -> Iterator[None]:
-    """Ends what runs behind WSGI for as long as the process does."""
-    yield
-    while views._loops:
-        _, loop = views._loops.popitem()
-        (thread,) = [thread for thread in threading.enumerate() if thread.name == "streamable-http-loop"]
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-@pytest.mark.usefixtures("strict_project", "loop_behind_wsgi")
+@pytest.mark.usefixtures("strict_project", "nothing_behind")
 def test_the_same_holds_under_wsgi() -> None:
     response = Client(enforce_csrf_checks=True, headers={"host": "testserver"}).post("/agents/mcp", **REFUSED)
 

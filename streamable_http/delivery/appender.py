@@ -131,6 +131,7 @@ class Appender:
         self._outbox = Outbox()
         self._asks: list[base.NewAsk] = []
         self._end = StreamState.OPEN
+        self._ending = base.UNKNOWN_ENDING
         # What waits for its commit, including what is being committed.
         self._waiting_events = 0
         self._waiting_bytes = 0
@@ -177,13 +178,14 @@ class Appender:
             self._log.wait_for_room(self)
         return READY
 
-    def end(self, payload: bytes | None, state: StreamState) -> None:
+    def end(self, payload: bytes | None, state: StreamState, ending: base.Ending = base.UNKNOWN_ENDING) -> None:
         """Add the final event, if there is one, and end the stream. The final event always has room."""
         with self._log.lock:
             if self.is_over:
                 return
             self.is_over = True
             self._end = state
+            self._ending = ending
             if payload is not None:
                 self._add(payload.decode(), len(payload))
             self._queue()
@@ -258,6 +260,7 @@ class Appender:
         self._is_queued = bool(self._outbox) and not self._is_opening
         asks, self._asks = self._asks, []
         opening, self._opening = self._opening, None
+        ends = not self._outbox
         return base.StreamWrite(
             stream_id=self.id,
             epoch=self.epoch,
@@ -265,7 +268,8 @@ class Appender:
             payloads=payloads,
             stored_bytes=size,
             asks=asks,
-            end=StreamState.OPEN if self._outbox else self._end,
+            end=self._end if ends else StreamState.OPEN,
+            ending=self._ending if ends else base.UNKNOWN_ENDING,
         )
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamable_http import exceptions
+from streamable_http.delivery import metrics
 from streamable_http.stores import base
 
 logger = logging.getLogger(__name__)
@@ -125,11 +126,15 @@ class Committer:
         if not self._has_lease():
             self.dropped_records += len(records)
             return [exceptions.StreamLost(item.write.stream_id) for item in items]
-        self._trying_since = time.monotonic()
+        begun_at = self._trying_since = time.monotonic()
+        writes = [item.write for item in items]
         try:
-            outcomes = self._store.write([item.write for item in items], records)
+            outcomes = self._store.write(writes, records)
         finally:
             self._trying_since = None
+        instruments = metrics.instruments()
+        if instruments is not None:
+            instruments.note_commit(writes, outcomes, time.monotonic() - begun_at)
         self._note_up()
         return outcomes
 

@@ -20,7 +20,19 @@ from django.db import connections
 from django.dispatch import Signal
 
 from streamable_http import conf, exceptions, signals
-from streamable_http.delivery import appender, asks, committer, follow, log, poller, ring, shutdown, threads, workers
+from streamable_http.delivery import (
+    appender,
+    asks,
+    committer,
+    follow,
+    log,
+    metrics,
+    poller,
+    ring,
+    shutdown,
+    threads,
+    workers,
+)
 from streamable_http.delivery.wakeups import base as wakeups
 from streamable_http.models import SessionState
 from streamable_http.stores import base
@@ -75,7 +87,12 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.store = store()
         self.wakeups: wakeups.Wakeups = conf.build(conf.settings.WAKEUPS)
-        self.lease = workers.Lease(self.store, on_lost=self._lose_everything, on_thread_end=threads.close_connections)
+        self.lease = workers.Lease(
+            self.store,
+            on_lost=self._lose_everything,
+            on_thread_end=threads.close_connections,
+            dropped_records=lambda: self.log.dropped_records,
+        )
         self.log = log.Log(
             self.store,
             publish=self._publish,
@@ -136,6 +153,7 @@ class Engine:
         work = (watcher.poll(), watcher.keep_house(), watcher.prune(), watcher.mind_connections())
         self._background = [self.loop.create_task(coroutine) for coroutine in work]
         self._signals.install()
+        metrics.watch(self)
 
     def drain(self) -> asyncio.Task[None]:
         """Begin nothing any more, and let what runs come to its end; on the event loop.
@@ -376,7 +394,14 @@ class Engine:
         """
         for stream_id in stream_ids:
             self.end_stream(stream_id)
-            self.announce(signals.session_ended, session_id=stream_id, state=SessionState.EXPIRED.value)
+            self.note_session_ended(stream_id, SessionState.EXPIRED)
+
+    def note_session_ended(self, session_id: int, state: SessionState) -> None:
+        """Tell that a session is over."""
+        self.announce(signals.session_ended, session_id=session_id, state=state.value)
+        instruments = metrics.instruments()
+        if instruments is not None:
+            instruments.note_session_ended(session_id, state)
 
     async def rerun_orphans(self, limit: int) -> None:
         """Run up to ``limit`` calls of dead workers again whose servers are served here, as far as there is room."""

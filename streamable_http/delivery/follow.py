@@ -109,8 +109,8 @@ class Followed:
             self.state = state
         self.news.set()
 
-    def take(self, follower: int) -> None:
-        """Make a connection the only follower; the one before is told."""
+    def take(self, follower: int | None) -> None:
+        """Make a connection the only follower, or none; the one before is told."""
         self.follower = follower
         self.taken_at = asyncio.get_running_loop().time()
         self.news.set()
@@ -160,6 +160,9 @@ class Follows:
 
     def __iter__(self) -> Iterator[int]:
         return iter(list(self._followed))
+
+    def __len__(self) -> int:
+        return len(self._followed)
 
     def get(self, stream_id: int) -> Followed | None:
         """Return what is known of a stream, if it is followed here."""

@@ -191,6 +191,14 @@ class Log:
         if self._behind_timer is None:
             self._behind_timer = self.loop.call_later(BEHIND_SECONDS, self._wake_behind)
 
+    async def record_now(self) -> None:
+        """Have what was recorded so far committed at once, and wait for it."""
+        while self._behind:
+            self._is_behind_due = True
+            await self.run(_nothing)
+        # What was taken before is committed with the batch that this goes behind.
+        await self.run(_nothing)
+
     def run(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Run something of the store in the log's thread, behind the next batch; on the event loop."""
         future: asyncio.Future[T] = self.loop.create_future()
@@ -385,6 +393,10 @@ def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+def _nothing() -> None:
+    """Do nothing, behind what is committed before it."""
 
 
 def _ignore(write: base.StreamWrite, outcome: base.Outcome) -> None:

@@ -202,9 +202,10 @@ class Poller:
         followed = self._engine.follows.get(stream_id)
         if followed is None:
             return False
-        # An answer from before our own take-over tells of the follower that was taken over from.
+        # An answer from before our own take-over tells of the follower that was taken over from. There is none where
+        # whoever took over is gone by now, or where somebody has the connection closed.
         is_newer = followed.follower is not None and followed.taken_at < asked_at
-        if is_newer and status.follower not in (None, followed.follower):
+        if is_newer and status.follower != followed.follower:
             followed.take(status.follower)
         if status.head <= followed.head and status.state == followed.state:
             return False

@@ -25,13 +25,15 @@ def retention(history_days: float | None = None) -> base.Retention:
     return base.Retention(resumable_seconds, history_seconds)
 
 
-def prune_batch(store: base.Store, kept: base.Retention) -> base.Pruned | None:
+def prune_batch(store: base.Store, kept: base.Retention, rows: int | None = None) -> base.Pruned | None:
     """Redact or delete one batch of what is due; ``None`` when nothing is left to do.
+
+    ``rows`` stands for :data:`BATCH`.
 
     Raises:
         StoreUnavailable: the store did not answer.
     """
-    return store.prune(kept, redaction.redact_text, BATCH)
+    return store.prune(kept, redaction.redact_text, BATCH if rows is None else rows)
 
 
 def pause_seconds(batch_seconds: float) -> float:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from streamable_http import conf, exceptions
@@ -23,6 +25,17 @@ _room: Final = threading.Condition()
 """Guards all rings: what it guards takes a microsecond, and a condition for each call would cost more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said, for the record: the newest :data:`RING_EVENTS` messages, and how many went before them."""
+
+    messages: list[str]
+    skipped: int
+
+
+OnEnd = Callable[[Transcript, StreamState, base.Ending], None]
+
+
 class Ring:
     """One stream; :meth:`emit` and :meth:`end` are safe in any thread."""
 
@@ -32,9 +45,9 @@ class Ring:
         session_id: int | None = None,
         request_id: str = "",
         on_failure: Callable[[exceptions.StreamableHTTPError], None] | None = None,
-        on_end: Callable[[list[str]], None] | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
-        """``on_end`` is told the first :data:`RING_EVENTS` messages and the final one, for the record.
+        """``on_end`` is told what was said and how it ended.
 
         ``request_id`` is JSON; ``on_failure`` is told why the stream was given up, as an appender's is.
         """
@@ -49,8 +62,9 @@ class Ring:
         self.begun_at = self._loop.time()
         self._thread_id = threading.get_ident()
         self._events: list[base.Event] = []
-        self._transcript: list[str] = []
+        self._transcript: deque[str] = deque()
         self._transcript_size = 0
+        self._skipped = 0
         self._bytes = 0
         self._head = 0
         # The reader waits for news, a writer on the event loop for room; at most one of each.
@@ -70,12 +84,12 @@ class Ring:
         self._announce(on_loop)
         return appender.Room(self._wait_for_room) if self.is_full and on_loop else appender.READY
 
-    def end(self, payload: bytes | None, state: StreamState) -> None:
+    def end(self, payload: bytes | None, state: StreamState, ending: base.Ending = base.UNKNOWN_ENDING) -> None:
         """Add the final message, if there is one, and end the stream."""
         if self.is_over:
             return
         if payload is not None:
-            self._add(payload, is_final=True)
+            self._add(payload)
         self.is_over = True
         with _room:
             _room.notify_all()
@@ -83,7 +97,7 @@ class Ring:
         # Whoever works for it refers to it: together they would be a cycle.
         self._on_failure = None
         if self._on_end is not None:
-            self._on_end(self._transcript)
+            self._on_end(Transcript(list(self._transcript), self._skipped), state, ending)
 
     def fail(self, error: exceptions.StreamableHTTPError) -> None:
         """Give the stream up: whoever works for it is told, and it ends without an answer; on the event loop."""
@@ -133,7 +147,7 @@ class Ring:
             self._free_room()
         return events
 
-    def _add(self, payload: bytes, *, is_final: bool = False) -> None:
+    def _add(self, payload: bytes) -> None:
         text = payload.decode()
         if not self._is_abandoned:
             with _room:
@@ -141,16 +155,17 @@ class Ring:
                 self._events.append(base.Event(self._head, text))
                 self._bytes += len(payload)
         if self._on_end is not None:
-            self._note(text, is_final)
+            self._note(text)
 
-    def _note(self, text: str, is_final: bool) -> None:
-        has_room = len(self._transcript) < RING_EVENTS and self._transcript_size + len(text) <= RING_BYTES
-        # What the call came to is noted in any case, instead of what led to it.
-        if not has_room and is_final and self._transcript:
-            self._transcript[-1] = text
-        elif has_room or is_final:
-            self._transcript.append(text)
-            self._transcript_size += len(text)
+    def _note(self, text: str) -> None:
+        self._transcript.append(text)
+        self._transcript_size += len(text)
+        # The newest is kept, however large: it may be what the call came to.
+        while len(self._transcript) > RING_EVENTS or (
+            self._transcript_size > RING_BYTES and len(self._transcript) > 1
+        ):
+            self._transcript_size -= len(self._transcript.popleft())
+            self._skipped += 1
 
     def _announce(self, on_loop: bool) -> None:
         if on_loop:

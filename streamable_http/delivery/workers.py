@@ -27,13 +27,22 @@ RETRY_SECONDS: Final = 0.5
 
 
 class Lease:
-    """Registers the worker and keeps its lease. ``on_lost`` is called on the event loop."""
+    """Registers the worker and keeps its lease."""
 
-    def __init__(self, store: base.Store, *, on_lost: Callable[[], None], on_thread_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: base.Store,
+        *,
+        on_lost: Callable[[], None],
+        on_thread_end: Callable[[], None],
+        dropped_records: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``on_lost`` is called on the event loop; ``dropped_records`` is told to the store at each beat."""
         self.worker_id = 0
         self._store = store
         self._on_lost = on_lost
         self._on_thread_end = on_thread_end
+        self._dropped_records = dropped_records
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._asked_at: float | None = None
@@ -74,7 +83,7 @@ class Lease:
 
     def is_safe(self) -> bool:
         """Tell whether nobody else can have been given our streams; whoever hears a no gives its stream up."""
-        is_safe = self._is_fresh()
+        is_safe = self.is_fresh()
         if not is_safe:
             self._has_refused = True
         return is_safe
@@ -88,13 +97,14 @@ class Lease:
         if not self.is_safe():
             raise exceptions.StreamLost(0)
 
-    def _is_fresh(self) -> bool:
+    def is_fresh(self) -> bool:
+        """Tell whether the lease was renewed lately; unlike :meth:`is_safe` nothing is given up over it."""
         return time.monotonic() - self._renewed_at < self._lease_seconds * 2 / 3
 
     def _beat(self) -> None:
         try:
             # After a renewal that took too long to be of use, the next one follows at once.
-            while not self._stop.wait(conf.settings.HEARTBEAT_SECONDS if self._is_fresh() else RETRY_SECONDS):
+            while not self._stop.wait(conf.settings.HEARTBEAT_SECONDS if self.is_fresh() else RETRY_SECONDS):
                 if self._loop_stalls():
                     logger.error("the event loop is blocked; this worker gives up its streams unless it turns soon")
                 else:
@@ -121,7 +131,7 @@ class Lease:
         # The moment before the statement, so that we never believe in a longer lease than the store does.
         begun_at = time.monotonic()
         try:
-            is_ours = self._store.renew_worker(self.worker_id, self._lease_seconds)
+            is_ours = self._store.renew_worker(self.worker_id, self._lease_seconds, self._dropped_records())
             if is_ours:
                 self._renewed_at = begun_at
             # Asked after the renewal: what was refused before it is seen now, what is refused later at the next beat.

@@ -10,6 +10,17 @@ from streamable_http.protocol import http, revisions, server
 from streamable_http.stores import base
 
 
+@dataclass(frozen=True, slots=True)
+class Resending:
+    """A recorded request that somebody sends again by hand."""
+
+    stream_id: int
+    """Of the new exchange."""
+
+    resent_from: int
+    """Stream of the old one."""
+
+
 @dataclass(slots=True)
 class Call:
     """An admitted request: who sent it, in which session, and by which rules it is answered."""
@@ -24,6 +35,8 @@ class Call:
 
     is_rerun: bool = False
     """Whether it runs again because its worker died."""
+
+    resending: Resending | None = None
 
     progress: float | None = None
     """The highest that the client was told of it already."""

@@ -18,10 +18,12 @@ from streamable_http.endpoint import (
     principals,
     records,
     reruns,
+    resuming,
     sessions,
     streams,
     wishes,
 )
+from streamable_http.endpoint.resuming import Resumption
 from streamable_http.models import StreamState
 from streamable_http.protocol import cors, cursors, http, jsonrpc, revisions, server, sse
 from streamable_http.server import MCPServer
@@ -308,6 +310,61 @@ class Endpoint:
             return None
         return self._exchange(call, request)
 
+    async def resend(
+        self,
+        request: http.Request,
+        principal: principals.Principal,
+        resending: calls.Resending,
+        *,
+        revision: str,
+        limit_seconds: float,
+    ) -> bytes:
+        """Run a recorded call again for somebody who looks on; the response as JSON, once it is recorded, too.
+
+        It has no session, so that nobody can be asked anything. After ``limit_seconds`` it is cancelled: there is no
+        client that might come again for the answer.
+
+        Raises:
+            ProtocolError: it is not admitted, or this worker has no room for it.
+            CallFailed: it was cancelled.
+            CallCancelled: it took too long.
+        """
+        core = engine.current()
+        if not core.is_started:
+            await core.start()
+        if core.is_draining:
+            raise exceptions.WorkerStopping(closes=False)
+        _require_capacity(core)
+        core.log.require_up()
+        admission = server.readmit(request, self._policy(), revision=revision)
+        facts = revisions.FACTS[revision, revisions.Mode.SESSIONLESS]
+        call = calls.Call(core, request, admission, principal, facts, None, resending=resending)
+        message = admission.message
+        if not isinstance(message, jsonrpc.Request) or not self._server.runs_user_code(message):
+            raise exceptions.InvalidRequest(
+                "only a request that runs a tool, a prompt or a resource can be sent again"
+            )
+        stream = self._start_alone(call, message, can_ask=False)
+        is_late = False
+
+        def cancel() -> None:
+            nonlocal is_late
+            is_late = not stream.is_over
+            stream.fail(exceptions.CallCancelled())
+
+        timer = core.loop.call_later(limit_seconds, cancel)
+        try:
+            response = await streams.answer_of(stream, idle_seconds=conf.settings.KEEP_ALIVE_SECONDS)
+        except exceptions.CallFailed:
+            await core.log.record_now()
+            if is_late:
+                raise exceptions.CallCancelled from None
+            raise
+        finally:
+            timer.cancel()
+        await core.log.record_now()
+        return response
+
     async def _call_alone(self, call: calls.Call, request: jsonrpc.Request) -> http.Response:
         """Run a call without a session: JSON, unless an event or the keep-alive interval comes before the result."""
         stream = self._start_alone(call, request)
@@ -346,24 +403,26 @@ class Endpoint:
         if cursor is None:
             cursor = cursors.Cursor(session.id, await core.read(core.store.handed, session.id))
         found = await core.read(core.store.find_stream, session.id, cursor.stream_id)
-        if found is None or cursor.sequence > found[0].head:
+        if found is None:
+            raise exceptions.InvalidCursor
+        page, request_id = found
+        resumption = resuming.decide(page, cursor.sequence, is_listening=not request_id)
+        if resumption is Resumption.INVALID:
             raise exceptions.InvalidCursor
         if call.admission.cursor is not None and cursor.stream_id == session.id:
             streams.note_read(core, session, cursor.sequence)
-        page, request_id = found
-        if page.state != StreamState.OPEN and cursor.sequence == page.head:
-            # The TypeScript client (1.32) comes back for ever after a call that ended with an error, and, where ids do
-            # not prime, as a second listener. 204 tells clients to stop (HTML Standard, Server-sent events).
+        if resumption is Resumption.ENDED:
             return http.Response(204)
         headers = SSE_HEADERS
-        if cursor.sequence + 1 < page.earliest:
+        if resumption in (Resumption.TRIMMED_CALL, Resumption.TRIMMED_LISTENING):
             headers = {**SSE_HEADERS, http.RECOVERED: "false"}
-            if request_id:
-                return http.Response(200, headers, stream=streams.trimmed(request_id, page.earliest))
+        if resumption is Resumption.TRIMMED_CALL:
+            return http.Response(200, headers, stream=streams.trimmed(request_id, page.earliest))
         follower = ids.new()
         if not await core.command(core.store.take, cursor.stream_id, follower):
             raise exceptions.TakenTooOften(retry_after_seconds=int(base.TAKEOVER_WINDOW_SECONDS))
         core.wake_stream(cursor.stream_id)
+        self._record_connection(call)
         core.announce(
             signals.stream_followed, session_id=session.id, stream_id=cursor.stream_id, after=cursor.sequence
         )
@@ -372,6 +431,7 @@ class Endpoint:
     async def _delete(self, call: calls.Call) -> http.Response:
         assert call.session is not None
         await self._sessions.end(call.core, call.session)
+        self._record_connection(call)
         return http.Response(204)
 
     _HTTP_METHODS: Final[dict[str, Callable[..., Awaitable[http.Response]]]] = {
@@ -406,22 +466,44 @@ class Endpoint:
         if conf.settings.HISTORY != "all":
             return
         session_id = call.session.id if call.session is not None else None
-        make = functools.partial(_make_record, call, message, session_id=session_id)
+        # Made now, so that it tells when the message came, and not when there was time for it.
+        make = functools.partial(_make_record, call, message, session_id=session_id, record_id=ids.new())
         call.core.log.record(lambda: log.Recorded(make(), None), len(call.request.body))
 
-    def _recorder(self, call: calls.Call, request: jsonrpc.Request) -> Callable[[list[str]], None] | None:
+    def _record_connection(self, call: calls.Call) -> None:
+        """Have a GET or DELETE recorded behind. Polls are none: they come twice a second, and tell nothing."""
+        is_poll = conf.settings.MAX_CONNECTION_SECONDS is not None and call.facts.may_close_early
+        if conf.settings.HISTORY != "all" or (is_poll and call.request.method == "GET"):
+            return
+        session_id = call.session.id if call.session is not None else None
+        make = functools.partial(
+            records.connection, call.request, session_id=session_id, record_id=ids.new(), principal=call.principal
+        )
+        call.core.log.record(lambda: log.Recorded(make(), None), 0)
+
+    def _recorder(self, call: calls.Call, request: jsonrpc.Request) -> ring.OnEnd | None:
         """Return what records an exchange that cannot be resumed, once it has ended."""
-        if conf.settings.HISTORY != "all":
+        resending = call.resending
+        if conf.settings.HISTORY != "all" and resending is None:
             return None
 
-        def make(payloads: list[str]) -> log.Recorded:
+        def make(transcript: ring.Transcript, state: StreamState, ending: base.Ending) -> log.Recorded:
             record = _make_record(call, jsonrpc.request(request), session_id=None)
-            started = exchange.opening(call.core, self._server, request, session=None, follower=None, record=record)
-            return log.Recorded(None, records.stream(started, payloads))
+            started = exchange.opening(
+                call.core,
+                self._server,
+                request,
+                session=None,
+                follower=None,
+                record=record,
+                resent_from=resending.resent_from if resending is not None else None,
+            )
+            stream_id = resending.stream_id if resending is not None else ids.new()
+            return log.Recorded(None, records.stream(stream_id, started, transcript, state, ending))
 
-        def record(payloads: list[str]) -> None:
-            size_bytes = len(call.request.body) + sum(map(len, payloads))
-            call.core.log.record(functools.partial(make, payloads), size_bytes)
+        def record(transcript: ring.Transcript, state: StreamState, ending: base.Ending) -> None:
+            size_bytes = len(call.request.body) + sum(map(len, transcript.messages))
+            call.core.log.record(functools.partial(make, transcript, state, ending), size_bytes)
 
         return record
 
@@ -490,8 +572,10 @@ def _facts(request: http.Request, mode: revisions.Mode) -> revisions.Facts:
     return revisions.FACTS[revision if revision in revisions.HANDSHAKE else revisions.ASSUMED, mode]
 
 
-def _make_record(call: calls.Call, message: dict[str, Any], *, session_id: int | None) -> base.NewRecord:
-    return records.make(call.request, message, session_id=session_id, principal=call.principal)
+def _make_record(
+    call: calls.Call, message: dict[str, Any], *, session_id: int | None, record_id: int | None = None
+) -> base.NewRecord:
+    return records.make(call.request, message, session_id=session_id, principal=call.principal, record_id=record_id)
 
 
 def _reply(response: jsonrpc.Response) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Exchange:
         """``None`` for a request that is answered at once: then there is nothing to send but the answer."""
 
         self._asking: set[asyncio.Task[Any]] = set()
-        self._observation = telemetry.Observation(call, request)
+        self._observation = telemetry.Observation(call, server, request)
         self._call = call
         self._gate = gate
 
@@ -117,7 +117,7 @@ class Exchange:
     def _end_with(self, problem: exceptions.ProtocolError) -> None:
         self._observation.end(telemetry.ERROR, problem.code)
         assert self._sink is not None
-        self._sink.end(self._error(problem), StreamState.ANSWERED)
+        self._sink.end(self._error(problem), StreamState.ANSWERED, self._observation.ending)
 
     # What a context needs
 
@@ -216,7 +216,8 @@ class Exchange:
         assert self._sink is not None
         try:
             with self._observation.span():
-                self._sink.end(await self.answer(), StreamState.ANSWERED)
+                answer = await self.answer()
+                self._sink.end(answer, StreamState.ANSWERED, self._observation.ending)
         except exceptions.CallCancelled:
             # Raised by the tool itself, or because the call is over.
             pass
@@ -281,6 +282,7 @@ def opening(
     follower: int | None,
     record: base.NewRecord | None,
     keeps_arguments: bool = False,
+    resent_from: int | None = None,
 ) -> base.Opening:
     """Return how the stream of a call begins."""
     return base.Opening(
@@ -291,7 +293,8 @@ def opening(
         method=request.method,
         name=_name(server, request),
         arguments=jsonrpc.dumps(request.params).decode() if keeps_arguments else "",
-        record=record if conf.settings.HISTORY != "off" else None,
+        record=record if conf.settings.HISTORY != "off" or resent_from is not None else None,
+        resent_from=resent_from,
     )
 
 

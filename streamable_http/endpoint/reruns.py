@@ -58,12 +58,12 @@ def _request(orphan: base.Orphan) -> http.Request:
     headers = [
         (name.encode("latin-1"), value.encode("latin-1"))
         for name, value in facts.get("headers", {}).items()
-        if value != redaction.MASK
+        if redaction.MASK not in value
     ]
     kept = (orphan.request_id.encode(), jsonrpc.dumps(orphan.method), orphan.arguments.encode())
     return http.Request(
         method="POST",
-        path="/",
+        path=facts.get("path", "/"),
         scheme="http",
         headers=http.Headers(headers),
         body=b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}' % kept,

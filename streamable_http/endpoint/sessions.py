@@ -123,7 +123,7 @@ class Sessions:
             raise exceptions.UnknownSession
         for stream_id in ended:
             core.end_stream(stream_id)
-        core.announce(signals.session_ended, session_id=session.id, state=models.SessionState.TERMINATED.value)
+        core.note_session_ended(session.id, models.SessionState.TERMINATED)
 
     async def _store(self, core: engine.Engine, open_session: Callable[[], None]) -> None:
         self._room -= 1

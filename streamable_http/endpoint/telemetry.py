@@ -1,4 +1,4 @@
-"""What is told of each call: signals, one structured log record, and a span where OpenTelemetry is installed.
+"""What is told of each call: signals, a structured log record, and a span and a duration with OpenTelemetry.
 
 The record goes to the logger ``streamable_http.calls`` at ``INFO``, its facts as attributes (``extra``), for a JSON
 formatter to pick up. Nothing is made that nobody takes.
@@ -12,9 +12,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from streamable_http import signals
+from streamable_http import escaping, signals
+from streamable_http.delivery import metrics
 from streamable_http.endpoint import calls
+from streamable_http.models import Outcome
 from streamable_http.protocol import jsonrpc
+from streamable_http.server import MCPServer
+from streamable_http.stores import base
 
 try:
     from opentelemetry import propagate, trace
@@ -25,14 +29,17 @@ else:
 
 logger = logging.getLogger("streamable_http.calls")
 
-RESULT: Final = "result"
-TOOL_ERROR: Final = "tool_error"
-ERROR: Final = "error"
+RESULT: Final = Outcome.RESULT.value
+TOOL_ERROR: Final = Outcome.TOOL_ERROR.value
+ERROR: Final = Outcome.ERROR.value
 CANCELLED: Final = "cancelled"
 LOST: Final = "lost"
 """Outcomes of a call."""
 
 _NO_SPAN: Final = contextlib.nullcontext()
+
+RESERVED_CODES: Final = range(-32768, -31999)
+"""Of JSON-RPC; a tool may use any others, so that these become one value of a metric's attribute."""
 
 TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
 
@@ -40,15 +47,18 @@ TRACE_FIELDS: Final = ("traceparent", "tracestate", "baggage")
 class Observation:
     """One call as it is told of. Used on the event loop; without :meth:`start` nothing is, and one end counts."""
 
-    __slots__ = ("_call", "_ended", "_request", "_span", "_started_at", "_stream_id")
+    __slots__ = ("_call", "_ended", "_request", "_server", "_span", "_started_at", "_stream_id", "ending")
 
-    def __init__(self, call: calls.Call, request: jsonrpc.Request) -> None:
+    def __init__(self, call: calls.Call, server: MCPServer, request: jsonrpc.Request) -> None:
         self._call = call
+        self._server = server
         self._request = request
         self._span: Any = None
         self._ended = True
         self._started_at = 0.0
         self._stream_id: int | None = None
+        self.ending = base.UNKNOWN_ENDING
+        """What the call came to, once :meth:`end` was told."""
 
     def start(self, stream_id: int | None) -> None:
         """Note that the call begins, on a stream of the log where there is one."""
@@ -85,8 +95,12 @@ class Observation:
             return
         self._ended = True
         duration_seconds = time.perf_counter() - self._started_at
+        self.ending = base.Ending(outcome, duration_seconds * 1_000)
         if self._span is not None:
             self._end_span(outcome, error_code)
+        instruments = metrics.instruments()
+        if instruments is not None:
+            instruments.operation_duration.record(duration_seconds, self._dimensions(outcome, error_code))
         if not signals.call_ended.receivers and not logger.isEnabledFor(logging.INFO):
             return
         facts = {
@@ -106,7 +120,7 @@ class Observation:
     def name(self) -> str:
         """Of the tool or prompt, or the URI of the resource, fit to be printed; empty otherwise."""
         name = self._request.params.get("name", self._request.params.get("uri"))
-        return _printable(name[:128]) if isinstance(name, str) else ""
+        return escaping.printable(name[:128]) if isinstance(name, str) else ""
 
     def _facts(self) -> dict[str, Any]:
         session = self._call.session
@@ -124,7 +138,7 @@ class Observation:
         attributes: dict[str, Any] = {
             "mcp.method.name": self._request.method,
             "mcp.protocol.version": self._call.facts.revision,
-            "jsonrpc.request.id": _printable(str(self._request.id)),
+            "jsonrpc.request.id": escaping.printable(str(self._request.id)),
         }
         if self._call.session is not None:
             # The public id: the other one is a secret.
@@ -135,6 +149,30 @@ class Observation:
             attributes["gen_ai.tool.name"] = self.name
         return attributes
 
+    def _dimensions(self, outcome: str, error_code: int | None) -> dict[str, Any]:
+        """Return the attributes of a metric: what a client made up is none of them, or they would be without number.
+
+        Methods are those that run user code, for no others are observed.
+        """
+        dimensions: dict[str, Any] = {
+            "mcp.method.name": self._request.method,
+            "mcp.protocol.version": self._call.facts.revision,
+            "network.transport": "tcp",
+            "network.protocol.name": "http",
+        }
+        name = self._request.params.get("name")
+        if self._request.method == "tools/call":
+            dimensions["gen_ai.operation.name"] = "execute_tool"
+            if isinstance(name, str) and name in self._server.tools:
+                dimensions["gen_ai.tool.name"] = name
+        elif self._request.method == "prompts/get" and isinstance(name, str) and name in self._server.prompts:
+            dimensions["gen_ai.prompt.name"] = name
+        if error_code is not None:
+            dimensions["error.type"] = str(error_code) if error_code in RESERVED_CODES else metrics.OTHER
+        elif outcome != RESULT:
+            dimensions["error.type"] = outcome
+        return dimensions
+
     def _end_span(self, outcome: str, error_code: int | None) -> None:
         if outcome != RESULT:
             self._span.set_status(trace.Status(trace.StatusCode.ERROR))
@@ -142,16 +180,6 @@ class Observation:
         if error_code is not None:
             self._span.set_attribute("rpc.jsonrpc.error_code", error_code)
         self._span.end()
-
-
-def _printable(text: str) -> str:
-    """Return a client's text with what is not printable escaped: it must not write lines or colors of its own.
-
-    Nor has a lone surrogate an encoding, which the log's file and the spans' exporter need.
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _trace_context(params: dict[str, Any], headers: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from streamable_http import exceptions
 from streamable_http.models import SessionState, StreamState
@@ -153,6 +153,12 @@ class Opening:
 
     record: NewRecord | None
 
+    resent_from: int | None = None
+    """The stream whose request was sent again by hand."""
+
+    skipped: int = 0
+    """So many events came before those of the write, and are not kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAsk:
@@ -165,6 +171,19 @@ class NewAsk:
 
     method: str
     deadline_seconds: float
+
+
+class Ending(NamedTuple):
+    """What a call came to, as its worker saw it; for inspection."""
+
+    outcome: str
+    """An :class:`~streamable_http.models.Outcome`; empty where the stream's state tells."""
+
+    duration_ms: float | None
+    """From its first step to its last, by the worker's own clock; ``None`` where no worker saw both."""
+
+
+UNKNOWN_ENDING: Final = Ending("", None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,6 +202,9 @@ class StreamWrite:
     asks: list[NewAsk] = field(default_factory=list)
     end: StreamState = StreamState.OPEN
     """The state after the write."""
+
+    ending: Ending = UNKNOWN_ENDING
+    """What the call came to, where the write ends it."""
 
 
 @dataclass(slots=True)
@@ -446,8 +468,11 @@ class Store(abc.ABC):
         """Begin a worker's lease."""
 
     @abc.abstractmethod
-    def renew_worker(self, worker_id: int, lease_seconds: float) -> bool:
-        """Extend a lease that has not run out; False when it has."""
+    def renew_worker(self, worker_id: int, lease_seconds: float, dropped_records: int = 0) -> bool:
+        """Extend a lease that has not run out; False when it has.
+
+        ``dropped_records``: how many exchanges the worker could not record so far, for inspection.
+        """
 
     @abc.abstractmethod
     def retire_worker(self, worker_id: int) -> None:
@@ -482,11 +507,21 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
+    def purge(self, session_id: int, limit: int) -> Pruned | None:
+        """Delete what there is of a session that is over, however young, up to some ``limit`` rows.
+
+        ``None`` when nothing of it is left, or it is open. :attr:`Page.earliest` moves along as in :meth:`prune`.
+        """
+
+    @abc.abstractmethod
     def prunable(self, retention: Retention) -> Pruned:
         """Return how much :meth:`prune` would find in all; it may take a while."""
 
 
-def chunks(ids: Iterable[int], size: int) -> Iterator[list[int]]:
+_Id = TypeVar("_Id")
+
+
+def chunks(ids: Iterable[_Id], size: int) -> Iterator[list[_Id]]:
     """Cut ids into lists of at most ``size``."""
     everything = list(ids)
     for start in range(0, len(everything), size):

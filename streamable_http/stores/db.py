@@ -51,6 +51,9 @@ _STREAM_COLUMNS: Final = (
     "handed",
     "created_at",
     "ended_at",
+    "resent_from",
+    "outcome",
+    "duration_ms",
 )
 _EVENT_COLUMNS: Final = ("stream_id", "sequence", "payload", "created_at")
 _RECORD_COLUMNS: Final = ("id", "session_id", "method", "payload", "facts", "created_at")
@@ -100,7 +103,7 @@ class DatabaseStore(base.Store):
             self._give_back()
 
     def _write(self, writes: Sequence[base.StreamWrite], records: Sequence[base.NewRecord]) -> list[base.Outcome]:
-        with self._errors_translated():
+        with errors_translated(self.alias):
             connections[self.alias].ensure_connection()
             dialect = self._dialect(connections[self.alias])
             try:
@@ -123,7 +126,7 @@ class DatabaseStore(base.Store):
             with connections[self.alias].wrap_database_errors:
                 dialect.commit()
         except DatabaseError as error:
-            self._discard_connection()
+            _discard_connection(self.alias)
             written = zip(writes, outcomes, strict=True)
             witness = next(filter(None, (_witness(write, outcome) for write, outcome in written)), None)
             raise base.CommitUncertain((receipt, witness), outcomes) from error
@@ -441,10 +444,11 @@ class DatabaseStore(base.Store):
                 lease_expires_at=Now() + timedelta(seconds=lease_seconds),
             )
 
-    def renew_worker(self, worker_id: int, lease_seconds: float) -> bool:
+    def renew_worker(self, worker_id: int, lease_seconds: float, dropped_records: int = 0) -> bool:
         with self._translated():
             mine = models.Worker.objects.using(self.alias).filter(pk=worker_id, lease_expires_at__gt=Now())
-            return mine.update(lease_expires_at=Now() + timedelta(seconds=lease_seconds)) > 0
+            lease_expires_at = Now() + timedelta(seconds=lease_seconds)
+            return mine.update(lease_expires_at=lease_expires_at, dropped_records=dropped_records) > 0
 
     def retire_worker(self, worker_id: int) -> None:
         with self._translated():
@@ -581,6 +585,10 @@ class DatabaseStore(base.Store):
         with self._translated():
             return pruning.Pruning(self.alias, retention).prune(redact, limit)
 
+    def purge(self, session_id: int, limit: int) -> base.Pruned | None:
+        with self._translated():
+            return pruning.purge(self.alias, session_id, limit)
+
     def prunable(self, retention: base.Retention) -> base.Pruned:
         with self._translated():
             return pruning.Pruning(self.alias, retention).count()
@@ -602,32 +610,39 @@ class DatabaseStore(base.Store):
     def _translated(self) -> Iterator[None]:
         """Use the connection of this thread; what a pool lent is given back."""
         try:
-            with self._errors_translated():
+            with errors_translated(self.alias):
                 yield
         finally:
             self._give_back()
 
-    @contextlib.contextmanager
-    def _errors_translated(self) -> Iterator[None]:
-        """Turn the database's errors into ours; a connection that failed is not used again."""
-        try:
-            with connections[self.alias].wrap_database_errors:
-                yield
-        except (OperationalError, InterfaceError) as error:
-            self._discard_connection()
-            raise exceptions.StoreUnavailable(str(error).strip()) from error
-        except (DatabaseError, ValueError, OverflowError) as error:
-            # ValueError: what the driver cannot encode, such as a lone surrogate or, on PostgreSQL, NUL.
-            raise exceptions.StoreError(str(error).strip()) from error
-
     def _give_back(self) -> None:
         # The threads that come here are few and live long. Kept, their connections would use up a small pool.
         if self._is_pooled and not connections[self.alias].in_atomic_block:
-            self._discard_connection()
+            _discard_connection(self.alias)
 
-    def _discard_connection(self) -> None:
-        with contextlib.suppress(DatabaseError):
-            connections[self.alias].close()
+
+@contextlib.contextmanager
+def errors_translated(alias: str) -> Iterator[None]:
+    """Turn a database's errors into ours; a connection that failed is not used again.
+
+    Raises:
+        StoreUnavailable: the database did not answer.
+        StoreError: it did not take the data.
+    """
+    try:
+        with connections[alias].wrap_database_errors:
+            yield
+    except (OperationalError, InterfaceError) as error:
+        _discard_connection(alias)
+        raise exceptions.StoreUnavailable(str(error).strip()) from error
+    except (DatabaseError, ValueError, OverflowError) as error:
+        # ValueError: what the driver cannot encode, such as a lone surrogate or, on PostgreSQL, NUL.
+        raise exceptions.StoreError(str(error).strip()) from error
+
+
+def _discard_connection(alias: str) -> None:
+    with contextlib.suppress(DatabaseError):
+        connections[alias].close()
 
 
 def _witness(write: base.StreamWrite, outcome: base.Outcome) -> dialects.Witness | None:
@@ -690,7 +705,9 @@ class _Transaction:
                 outcomes[write.stream_id] = problem
                 continue
             level = levels.get(write.opening.session_id or 0, "")
-            outcomes[write.stream_id] = base.Written(len(write.payloads), write.stored_bytes, level)
+            outcomes[write.stream_id] = base.Written(
+                write.opening.skipped + len(write.payloads), write.stored_bytes, level
+            )
             rows.append(self._stream_row(write, write.opening))
         if rows:
             inserted = self.dialect.insert_streams(_STREAM_COLUMNS, rows)
@@ -721,8 +738,8 @@ class _Transaction:
             opening.session_id,
             opening.owner_id,
             write.epoch,
-            len(write.payloads),
-            1,
+            opening.skipped + len(write.payloads),
+            opening.skipped + 1,
             write.stored_bytes,
             write.end.value,
             opening.request_id,
@@ -734,10 +751,15 @@ class _Transaction:
             0,
             self.now,
             ended_at,
+            opening.resent_from,
+            *write.ending,
         )
 
     def _append(self, appends: list[base.StreamWrite]) -> dict[int, base.Outcome]:
-        moves = [dialects.Append(w.stream_id, w.epoch, len(w.payloads), w.stored_bytes, w.end.value) for w in appends]
+        moves = [
+            dialects.Append(w.stream_id, w.epoch, len(w.payloads), w.stored_bytes, w.end.value, *w.ending)
+            for w in appends
+        ]
         outcomes: dict[int, base.Outcome] = {w.stream_id: exceptions.StreamLost(w.stream_id) for w in appends}
         for stream_id, head, size in self.dialect.append(moves, self.now):
             outcomes[stream_id] = base.Written(head, size)
@@ -755,7 +777,8 @@ class _Transaction:
     def _trim(self, written: list[tuple[base.StreamWrite, base.Written]]) -> None:
         cap = conf.settings.MAX_STREAM_EVENTS
         for write, outcome in written:
-            if outcome.head > cap:
+            skipped = write.opening.skipped if write.opening is not None else 0
+            if outcome.head - skipped > cap:
                 outcome.stored_bytes = self.dialect.trim(write.stream_id, outcome.head - cap + 1)
 
     def _insert_asks(self, written: list[tuple[base.StreamWrite, base.Written]]) -> None:

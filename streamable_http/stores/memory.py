@@ -107,6 +107,7 @@ class MemoryStore(base.Store):
             opening.method,
             opening.arguments,
             follower=opening.follower,
+            head=opening.skipped,
         )
         self._streams[write.stream_id] = stream
         return self._extend(stream, write, level)
@@ -378,7 +379,7 @@ class MemoryStore(base.Store):
         with self._lock:
             self._leases[worker_id] = time.monotonic() + lease_seconds
 
-    def renew_worker(self, worker_id: int, lease_seconds: float) -> bool:
+    def renew_worker(self, worker_id: int, lease_seconds: float, dropped_records: int = 0) -> bool:
         now = time.monotonic()
         with self._lock:
             if self._leases.get(worker_id, now) <= now:
@@ -473,6 +474,15 @@ class MemoryStore(base.Store):
                 if asked.stream_id in resumable:
                     asked.reply = ""
             return base.Pruned(redacted=len(resumable)) if resumable else None
+
+    def purge(self, session_id: int, limit: int) -> base.Pruned | None:
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is None or session.state == models.SessionState.OPEN:
+                return None
+            streams = [i for i, stream in self._streams.items() if stream.session_id == session_id]
+            # The listening stream last, for the session goes with it.
+            return self._forget(sorted(streams, key=session_id.__eq__)[:limit])
 
     def prunable(self, retention: base.Retention) -> base.Pruned:
         with self._lock:

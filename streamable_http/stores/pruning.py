@@ -149,15 +149,7 @@ class Pruning:
             return None
         with transaction.atomic(using=self._alias):
             streams = list(self._lock(self._old_streams(), found).values_list("pk", flat=True))
-            event_ids = self._rows(models.Event).filter(stream_id__in=streams).values_list("pk", flat=True)[:limit]
-            events = _delete(self._rows(models.Event).filter(pk__in=list(event_ids)), models.Event)
-            if events >= limit:
-                # There may be more of them; the streams go with their last ones, and nobody reads what is left.
-                self._rows(models.Stream).filter(pk__in=streams).update(earliest=F("head") + 1)
-                return base.Pruned(events=events)
-            records = _delete(self._rows(models.Record).filter(pk__in=streams), models.Record)
-            _delete(self._rows(models.Stream).filter(pk__in=streams), models.Stream)
-        return base.Pruned(streams=len(streams), events=events, records=records)
+            return _delete_streams(self._alias, streams, limit)
 
     def _delete_records(self, limit: int) -> base.Pruned | None:
         found = self._find(self._old_records(), limit)
@@ -175,7 +167,7 @@ class Pruning:
     # Ways in
 
     def _rows(self, model: type[M]) -> QuerySet[M]:
-        return model._default_manager.using(self._alias).order_by()  # noqa: SLF001  # Django's public name for it
+        return _rows(self._alias, model)
 
     def _find(self, old: QuerySet[Any], limit: int) -> list[int]:
         """Return the oldest rows; those made later than they could be that old are not looked at."""
@@ -190,6 +182,44 @@ class Pruning:
         if rows:
             with connections[self._alias].cursor() as cursor:
                 cursor.executemany(statement, rows)
+
+
+def purge(alias: str, session_id: int, limit: int) -> base.Pruned | None:
+    """Delete one batch of a session that is over, of whatever age, and of everything that belongs to it."""
+    session = _rows(alias, models.Session).filter(pk=session_id).exclude(state=models.SessionState.OPEN)
+    streams = _rows(alias, models.Stream).filter(session_id=session_id).order_by("pk")
+    records = _rows(alias, models.Record).filter(session_id=session_id)
+    with transaction.atomic(using=alias):
+        if not session.exists():
+            return None
+        # Those that another worker prunes are waited for, since this has no other ones to go on with.
+        if stream_ids := list(streams.select_for_update().values_list("pk", flat=True)[:limit]):
+            # What repeats a request says what it said, and goes before it, or nobody would find it.
+            repeats = _rows(alias, models.Stream).filter(session=None).order_by("pk").select_for_update()
+            while repeated := list(repeats.filter(resent_from__in=stream_ids).values_list("pk", flat=True)[:limit]):
+                stream_ids = repeated
+            return _delete_streams(alias, stream_ids, limit)
+        if record_ids := list(records.values_list("pk", flat=True)[:limit]):
+            return base.Pruned(records=_delete(records.filter(pk__in=record_ids), models.Record))
+        return base.Pruned(sessions=_delete(session, models.Session))
+
+
+def _delete_streams(alias: str, streams: list[int], limit: int) -> base.Pruned:
+    """Delete streams, or the first ``limit`` events of them if they have more; in the caller's transaction."""
+    event_ids = _rows(alias, models.Event).filter(stream_id__in=streams).values_list("pk", flat=True)[:limit]
+    events = _delete(_rows(alias, models.Event).filter(pk__in=list(event_ids)), models.Event)
+    if events >= limit:
+        # There may be more of them; the streams go with their last ones, and nobody reads what is left.
+        _rows(alias, models.Stream).filter(pk__in=streams).update(earliest=F("head") + 1)
+        return base.Pruned(events=events)
+    # What opened a stream has its id, and no session of its own.
+    records = _delete(_rows(alias, models.Record).filter(pk__in=streams), models.Record)
+    _delete(_rows(alias, models.Stream).filter(pk__in=streams), models.Stream)
+    return base.Pruned(streams=len(streams), events=events, records=records)
+
+
+def _rows(alias: str, model: type[M]) -> QuerySet[M]:
+    return model._default_manager.using(alias).order_by()  # noqa: SLF001  # Django's public name for it
 
 
 def _choose(due: Iterable[tuple[int, int, int, int]], limit: int) -> dict[int, int]:

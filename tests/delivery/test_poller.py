@@ -162,14 +162,18 @@ async def test_an_answer_from_before_a_takeover_does_not_disturb_the_newer_conne
     await pages.aclose()
 
 
-async def test_a_follower_that_left_disturbs_nobody(engine: Engine) -> None:
+async def test_a_connection_ends_that_was_taken_over_from_by_one_that_has_left(engine: Engine) -> None:
     session_id = await calls.session(engine)
+    engine.store.take(session_id, 1)
     pages = engine.follows.follow(session_id, 0, follower=1, idle_seconds=0.001)
     await anext(pages)
-    # Released elsewhere, or not taken yet: nobody follows, as far as the store knows.
     await poll(engine)
     assert await anext(pages) == []
-    await pages.aclose()
+    engine.store.take(session_id, 2)
+    engine.store.release(session_id, 2)
+    await poll(engine)
+    with pytest.raises(follow.Superseded):
+        await anext(pages)
 
 
 # Housekeeping

@@ -9,8 +9,9 @@ from pytest_django import Settings
 
 from streamable_http import exceptions
 from streamable_http.delivery import appender
-from streamable_http.delivery.ring import RING_EVENTS, Ring
+from streamable_http.delivery.ring import RING_BYTES, RING_EVENTS, Ring, Transcript
 from streamable_http.models import StreamState
+from streamable_http.stores import base
 
 
 async def read(ring: Ring) -> list[str]:
@@ -86,15 +87,16 @@ async def test_silence_gives_an_empty_page() -> None:
 
 
 async def test_nothing_can_be_added_behind_the_end() -> None:
-    told: list[list[str]] = []
-    ring = Ring(on_end=told.append)
+    told: list[tuple[Transcript, StreamState, base.Ending]] = []
+    ring = Ring(on_end=lambda *how: told.append(how))
     ring.emit(b"1")
-    ring.end(b"2", StreamState.ANSWERED)
-    ring.end(b"3", StreamState.ANSWERED)
+    ending = base.Ending("result", 1.5)
+    ring.end(b"2", StreamState.ANSWERED, ending)
+    ring.end(b"3", StreamState.CANCELLED)
     with pytest.raises(exceptions.CallCancelled):
         ring.emit(b"4")
     assert await read(ring) == ["1", "2"]
-    assert told == [["1", "2"]]
+    assert told == [(Transcript(["1", "2"], skipped=0), StreamState.ANSWERED, ending)]
 
 
 @pytest.mark.parametrize("payload", [None, b"end"])
@@ -123,12 +125,22 @@ async def test_a_call_that_waits_for_room_is_let_go_at_the_end() -> None:
 
 
 async def test_when_its_reader_is_gone_a_call_runs_on_and_its_end_is_noted() -> None:
-    noted: list[str] = []
-    ring = Ring(on_end=noted.extend)
+    noted: list[Transcript] = []
+    ring = Ring(on_end=lambda transcript, *_: noted.append(transcript))
     waiting = asyncio.create_task(asyncio.to_thread(flood, ring))
     while not ring.is_full:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     ring.abandon()
     await waiting
     ring.end(b"end", StreamState.ANSWERED)
-    assert noted == ["x"] * (RING_EVENTS - 1) + ["end"]
+    assert noted == [Transcript(["x"] * (RING_EVENTS - 1) + ["end"], skipped=9 * RING_EVENTS + 1)]
+
+
+async def test_only_so_many_bytes_are_noted_but_the_end_in_any_case() -> None:
+    noted: list[Transcript] = []
+    ring = Ring(on_end=lambda transcript, *_: noted.append(transcript))
+    ring.emit(b"first")
+    await ring.page(1)
+    ring.emit(b"second")
+    ring.end(b"x" * (RING_BYTES + 1), StreamState.ANSWERED)
+    assert noted == [Transcript(["x" * (RING_BYTES + 1)], skipped=2)]

@@ -30,12 +30,12 @@ class Watched(MemoryStore):
         self.is_down = False
         self.seconds_a_renewal = 0.0
 
-    def renew_worker(self, worker_id: int, lease_seconds: float) -> bool:
+    def renew_worker(self, worker_id: int, lease_seconds: float, dropped_records: int = 0) -> bool:
         if self.is_down:
             raise exceptions.StoreUnavailable("down")
         time.sleep(self.seconds_a_renewal)
         self.renewals += 1
-        return super().renew_worker(worker_id, lease_seconds)
+        return super().renew_worker(worker_id, lease_seconds, dropped_records)
 
 
 @pytest.fixture(autouse=True)

@@ -41,3 +41,16 @@ def test_a_message_of_a_large_batch_is_folded_in_any_script_and_holds_nothing_of
 def test_a_message_of_a_usual_batch_is_kept_without_its_secrets_and_without_the_others() -> None:
     message, body = batch("é" * 10)
     assert recorded(message, body) == {**message, "params": {"password": redaction.MASK}}
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("/conformance/mcp", "/conformance/mcp"), ("/a\0b\ud800", "/a\ufffdb?"), ("/a?secret", "/a?••••")],
+)
+def test_the_path_is_kept_as_every_database_takes_it(path: str, kept: str) -> None:
+    request = http.Request(
+        method="GET", path=path, scheme="http", headers=http.Headers([(b"authorization", b"Token x")]), query=b"key=x"
+    )
+    record = records.connection(request, session_id=None, principal=principals.ANONYMOUS, record_id=1)
+    facts = json.loads(record.facts)
+    assert (facts["path"], facts["headers"]) == (kept, {"authorization": "Token ••••"})

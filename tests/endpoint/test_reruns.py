@@ -278,7 +278,13 @@ async def test_arguments_of_a_call_that_cannot_be_resumed_are_not_kept(engine: E
             json.dumps(
                 {
                     "method": "POST",
-                    "headers": {"user-agent": "é", "authorization": redaction.MASK, "mcp-session-id": redaction.MASK},
+                    "headers": {
+                        "user-agent": "é",
+                        "authorization": f"Token {redaction.MASK}",
+                        "mcp-session-id": redaction.MASK,
+                        "referer": f"/a?{redaction.MASK}",
+                    },
+                    "path": "/a/mcp",
                     "client": "10.0.0.1",
                 }
             ),
@@ -308,6 +314,7 @@ async def test_a_request_has_the_headers_that_were_recorded_and_no_masks(
     assert call.admission.message == jsonrpc.Request("x\ud800", "tools/call", {"name": "count", "text": "\ud800"})
     assert dict(call.request.headers.mapping) == headers
     assert call.request.client == client
+    assert call.request.path == ("/a/mcp" if facts else "/")
     assert call.is_rerun
 
 

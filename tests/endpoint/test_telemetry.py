@@ -183,7 +183,7 @@ async def test_a_call_that_runs_again_is_marked_in_its_span(
     admission = protocol.readmit(request, policy, revision="2025-11-25")
     facts = revisions.FACTS["2025-11-25", policy.mode]
     call = Call(engine, request, admission, principals.ANONYMOUS, facts, None, is_rerun=is_rerun)
-    observation = telemetry.Observation(call, jsonrpc.Request(1, "ping"))
+    observation = telemetry.Observation(call, server, jsonrpc.Request(1, "ping"))
     observation.start(1)
     with observation.span():
         observation.end(telemetry.RESULT)

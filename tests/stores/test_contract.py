@@ -96,6 +96,15 @@ def test_an_opening_without_a_session_is_checked_against_nothing(store: base.Sto
     assert store.write(writes, []) == [base.Written(1, 1), base.Written(1, 1)]
 
 
+def test_what_was_skipped_is_counted_and_read_as_trimmed(store: base.Store, settings: Settings):
+    change(settings, MAX_STREAM_EVENTS=4)
+    write = writing.begin(None, '"e"', '"f"', end=StreamState.ANSWERED, skipped=10)
+    store.write([write], [])
+    page = store.read(write.stream_id, 10, 10)
+    assert page is not None
+    assert ([event.sequence for event in page.events], page.head, page.earliest) == ([11, 12], 12, 11)
+
+
 def test_a_request_id_in_flight_is_refused_across_batches(store: base.Store):
     session_id = writing.session(store)
     writing.stream(store, session_id, request_id='"a"')
@@ -1281,3 +1290,70 @@ def test_many_prune_at_once_and_each_stream_goes_once(store: base.Store):
     pruned = sum(in_threads(lambda _: prune(store, EVERYTHING_ENDED, limit=7), 4), base.Pruned())
     assert pruned.streams == 20
     assert store.prunable(EVERYTHING_ENDED) == base.Pruned()
+
+
+def purge(store: base.Store, session_id: int, *, limit: int = 100) -> list[base.Pruned]:
+    """What each batch deleted."""
+    return list(iter(lambda: store.purge(session_id, limit), None))
+
+
+def test_a_session_that_is_over_is_purged_with_all_that_belongs_to_it_and_nothing_else(store: base.Store):
+    session_id, other = writing.session(store, "digest"), writing.session(store)
+    asked = writing.ask(session_id)
+    call = writing.stream(store, session_id, "a", asks=[asked])
+    store.reply(session_id, asked.wire_id, "{}")
+    kept = ended_call(store, other, "b")
+    store.end_session(session_id, SessionState.TERMINATED)
+    pruned = sum(purge(store, session_id), base.Pruned())
+    assert (pruned.sessions, pruned.streams) == (1, 2)
+    assert store.poll([session_id, call, other, kept]).keys() == {other, kept}
+    assert store.replies([asked.id]) == {}
+    assert writing.events(store, kept) == writing.numbered("b")
+    assert store.purge(session_id, 100) is None
+
+
+def test_a_session_that_is_open_or_never_was_is_not_purged(store: base.Store):
+    session_id = writing.session(store)
+    ended = ended_call(store, session_id, "a")
+    assert store.purge(session_id, 100) is None
+    assert store.purge(ids.new(), 100) is None
+    assert writing.events(store, ended) == writing.numbered("a")
+
+
+def test_a_batch_of_a_purge_takes_only_so_much_and_the_last_one_takes_the_session(store: base.Store):
+    session_id = writing.session(store)
+    calls = [ended_call(store, session_id, "a", request_id=str(i)) for i in range(5)]
+    store.end_session(session_id, SessionState.TERMINATED)
+    batches = purge(store, session_id, limit=2)
+    assert max(max(batch.streams, batch.events) for batch in batches) <= 2
+    assert sum(batch.streams for batch in batches) == 6
+    assert [batch.sessions for batch in batches] == [0] * (len(batches) - 1) + [1]
+    assert store.poll(calls) == {}
+
+
+def test_a_purge_that_was_interrupted_leaves_no_silent_gap(store: base.Store):
+    session_id = writing.session(store)
+    call = ended_call(store, session_id, *"abcde")
+    store.end_session(session_id, SessionState.TERMINATED)
+    # With a cache in front, there are copies of it now.
+    assert [tuple(event) for event in store.read(call, 0, 3).events] == writing.numbered(*"abc")  # type: ignore[union-attr]
+    while store.purge(session_id, 2) is not None:
+        for after in range(5):
+            page = store.read(call, after, 10)
+            assert page is None or page.events[:1] == [] or page.events[0].sequence == after + 1
+            assert page is None or page.events or page.earliest > after + 1
+
+
+def test_many_purge_and_prune_at_once_and_each_stream_goes_once(store: base.Store):
+    session_id = writing.session(store)
+    for number in range(20):
+        ended_call(store, session_id, *"abc", request_id=str(number))
+    store.end_session(session_id, SessionState.TERMINATED)
+
+    def delete(number: int) -> base.Pruned:
+        if number % 2:
+            return prune(store, EVERYTHING_ENDED, limit=7)
+        return sum(purge(store, session_id, limit=7), base.Pruned())
+
+    pruned = sum(in_threads(delete, 4), base.Pruned())
+    assert (pruned.sessions, pruned.streams) == (1, 21)

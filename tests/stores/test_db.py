@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from streamable_http import exceptions, models
+from streamable_http import exceptions, ids, models
 from streamable_http.models import StreamState
 from streamable_http.stores import base
 from streamable_http.stores.db import DatabaseStore
@@ -45,6 +45,14 @@ def elsewhere(function: Callable[[], Any]) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
+
+
+def test_the_records_that_a_worker_dropped_are_noted_with_its_lease(log_database: str) -> None:
+    store = DatabaseStore()
+    worker_id = ids.new()
+    store.register_worker(worker_id, "host", 1, 15)
+    assert store.renew_worker(worker_id, 15, 7)
+    assert models.Worker.objects.using(log_database).get(pk=worker_id).dropped_records == 7
 
 
 def test_a_database_that_will_not_do_is_refused_with_what_to_do(settings: Settings) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connections, transaction
@@ -20,6 +20,8 @@ from streamable_http.stores import base, pruning
 from streamable_http.stores.db import DatabaseStore
 from tests.stores import writing
 from tests.stores.aging import pass_seconds
+
+T = TypeVar("T")
 
 on_sqlite = pytest.mark.parametrize("log_database", ["sqlite"], indirect=True, scope="module")
 on_postgres = pytest.mark.parametrize("log_database", ["postgres"], indirect=True, scope="module")
@@ -313,7 +315,7 @@ def require_no_silent_gap(page: base.Page, after: int) -> None:
         assert page.earliest > after + 1
 
 
-def _closing(run: Callable[[int], int], number: int) -> int:
+def _closing(run: Callable[[int], T], number: int) -> T:
     try:
         return run(number)
     finally:
@@ -365,3 +367,66 @@ def test_a_long_stream_is_deleted_in_portions_and_whoever_reads_it_sees_that_som
     for after in range(5):
         assert store.read(stream_id, after, 10) == base.Page([], StreamState.ANSWERED, 5, 6)
     assert prune(store, limit=2) == base.Pruned(streams=1, events=3)
+
+
+# Purging
+
+
+def test_the_records_of_a_session_are_purged_in_portions_too(store: DatabaseStore) -> None:
+    session_id, other = writing.session(store), writing.session(store)
+    call = writing.begin(session_id, "1", "2", "3", record=writing.record())
+    store.write([call], [writing.record(session_id=each) for each in (*[session_id] * 5, other)])
+    store.subscribe(session_id, "topic", 10)
+    store.end_session(session_id, SessionState.TERMINATED)
+    assert list(iter(lambda: store.purge(session_id, 2), None)) == [
+        base.Pruned(events=2),
+        base.Pruned(streams=2, events=1, records=1),
+        base.Pruned(records=2),
+        base.Pruned(records=2),
+        base.Pruned(records=1),
+        base.Pruned(sessions=1),
+    ]
+    left = {model: model.objects.using(store.alias).count() for model in MODELS}
+    assert left == dict(zip(MODELS, (1, 1, 0, 1, 0, 0), strict=True))
+
+
+def test_what_was_sent_again_is_purged_with_what_it_repeats(store: DatabaseStore) -> None:
+    session_id = writing.session(store)
+    call = writing.stream(store, session_id, "1", end=StreamState.ANSWERED)
+    again = writing.stream(store, None, "2", end=StreamState.ANSWERED, resent_from=call)
+    writing.stream(store, None, "3", end=StreamState.ANSWERED, resent_from=again)
+    other = writing.stream(store, None, "4", end=StreamState.ANSWERED)
+    store.end_session(session_id, SessionState.TERMINATED)
+    while store.purge(session_id, 100) is not None:
+        pass
+    assert list(models.Event.objects.using(store.alias).values_list("stream_id", flat=True)) == [other]
+
+
+def test_of_a_stream_whose_purge_was_interrupted_nothing_is_read_as_if_it_were_all(store: DatabaseStore) -> None:
+    session_id = writing.session(store)
+    stream_id = ended_call(store, session_id, "1", "2", "3", "4", "5")
+    store.end_session(session_id, SessionState.TERMINATED)
+    assert store.purge(session_id, 2) == base.Pruned(events=2)
+    assert stored(store, stream_id) == ["3", "4", "5"]
+    for after in range(5):
+        assert store.read(stream_id, after, 10) == base.Page([], StreamState.ANSWERED, 5, 6)
+
+
+@on_postgres
+def test_streams_that_another_worker_deletes_are_waited_for(store: DatabaseStore) -> None:
+    session_id = writing.session(store)
+    store.end_session(session_id, SessionState.TERMINATED)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic(using=store.alias):
+            models.Stream.objects.using(store.alias).filter(pk=session_id).delete()
+            purged = pool.submit(_closing, lambda _: store.purge(session_id, 100), 0)
+            while not (somebody_waits(store) or purged.done()):
+                pass
+        assert purged.result() == base.Pruned(sessions=1)
+
+
+def somebody_waits(store: DatabaseStore) -> bool:
+    """Whether another connection waits for what this one has locked."""
+    waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    with connections[store.alias].cursor() as cursor:
+        return cursor.execute(waiting).fetchone() is not None

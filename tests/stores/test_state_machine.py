@@ -293,6 +293,7 @@ def _prune(store: base.Store, kept: base.Retention) -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("log_database", "cache"),
     [("sqlite", None), ("postgres", None), ("sqlite", "locmem"), ("postgres", "redis")],

@@ -361,6 +361,7 @@ def threads() -> Iterator[list[ThreadPoolExecutor]]:
         pool.shutdown()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("log_database", "cache"),
     [("sqlite", None), ("postgres", None), ("sqlite", "locmem"), ("postgres", "redis")],

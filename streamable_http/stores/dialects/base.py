@@ -25,6 +25,8 @@ class Append(NamedTuple):
     events: int
     stored_bytes: int
     state: str
+    outcome: str
+    duration_ms: float | None
 
 
 class Witness(NamedTuple):

@@ -20,7 +20,7 @@ _TYPES: Final = {
 }
 """Types of the columns that are copied and are not text."""
 
-_APPEND_TYPES: Final = ("bigint", "integer", "integer", "bigint", "text")
+_APPEND_TYPES: Final = ("bigint", "integer", "integer", "bigint", "text", "text", "float8")
 
 
 class PostgreSQL(base.Dialect):
@@ -78,9 +78,10 @@ class PostgreSQL(base.Dialect):
             )
         return self._execute(
             f"UPDATE {base.STREAM} AS s SET head = s.head + v.events, stored_bytes = s.stored_bytes + v.size, "
-            "state = v.state, ended_at = CASE WHEN v.state = 'open' THEN NULL ELSE $1::timestamptz END "
+            "state = v.state, ended_at = CASE WHEN v.state = 'open' THEN NULL ELSE $1::timestamptz END, "
+            "outcome = v.outcome, duration_ms = v.duration_ms "
             f"FROM (VALUES {_places(len(appends), len(_APPEND_TYPES), first=2, types=_APPEND_TYPES)}) "
-            "AS v(id, epoch, events, size, state) "
+            "AS v(id, epoch, events, size, state, outcome, duration_ms) "
             "WHERE s.id = v.id AND s.state = 'open' AND s.epoch = COALESCE(v.epoch, s.epoch) "
             "RETURNING s.id, s.head, s.stored_bytes",
             [now, *(value for append in appends for value in append)],

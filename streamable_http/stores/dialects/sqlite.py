@@ -76,8 +76,9 @@ class SQLite(base.Dialect):
     def append(self, appends: Sequence[base.Append], now: Any) -> base.Rows:
         return self._raw.execute(
             f"UPDATE {base.STREAM} SET head = head + v.column3, stored_bytes = stored_bytes + v.column4, "
-            "state = v.column5, ended_at = CASE WHEN v.column5 = 'open' THEN NULL ELSE ? END "
-            f"FROM (VALUES {_places(len(appends), 5)}) AS v "
+            "state = v.column5, ended_at = CASE WHEN v.column5 = 'open' THEN NULL ELSE ? END, "
+            "outcome = v.column6, duration_ms = v.column7 "
+            f"FROM (VALUES {_places(len(appends), len(base.Append._fields))}) AS v "
             "WHERE id = v.column1 AND state = 'open' AND epoch = COALESCE(v.column2, epoch) "
             "RETURNING id, head, stored_bytes",
             [now, *(value for row in appends for value in row)],
