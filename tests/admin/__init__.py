@@ -1,0 +1,1 @@
+"""The pages of the admin, by Django's test client."""

@@ -1,0 +1,1 @@
+"""People at the admin: a real browser, a real server, real clients."""
