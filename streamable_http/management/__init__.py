@@ -1,1 +1,1 @@
-"""``manage.py streamable_http``: what operators do at the command line."""
+"""``manage.py mcp_…``: what operators do at the command line. Parsing and printing; the rest is elsewhere."""

@@ -178,9 +178,18 @@ def new_sites(request: pytest.FixtureRequest, server_process: StartServer) -> It
 
 
 @pytest.fixture(scope="module", params=DATABASES)
-def _module_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
+def site_vendor(request: pytest.FixtureRequest) -> str:
+    """What the database of a module's site is."""
+    vendor: str = request.param
+    return vendor
+
+
+@pytest.fixture(scope="module")
+def _module_site(
+    request: pytest.FixtureRequest, site_vendor: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningSite]:
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(site_database(request, request.param))
+        url = stack.enter_context(site_database(request, site_vendor))
 
         def start(application: str, **options: Any) -> ServerProcess:
             log = tmp_path_factory.mktemp("server") / "server.log"

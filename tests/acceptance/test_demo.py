@@ -72,6 +72,21 @@ def make_keeper(environment: dict[str, str]) -> None:
     )
 
 
+async def test_a_load_balancer_is_told_that_the_demo_lives_and_is_ready(
+    demo: str, environment: dict[str, str]
+) -> None:
+    make_keeper(environment)
+    async with httpx.AsyncClient(base_url=demo, trust_env=False) as balancer:
+        for probe in ("/livez", "/readyz"):
+            answer = await balancer.get(probe)
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    await Wire(f"{demo}/mcp").initialize()
+    async with staff(demo) as keeper:
+        worker = (await keeper.get("/readyz")).json()["worker"]
+        assert worker["has_lease"]
+        assert not worker["is_draining"]
+
+
 async def stock_of(wire: Wire, uri: str) -> int:
     received = Received()
     async with wire.stream(wire.request("resources/read", {"uri": uri})) as connection:

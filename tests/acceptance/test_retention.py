@@ -26,7 +26,7 @@ async def test_a_call_that_ended_long_ago_is_told_so_and_later_unknown(new_site:
     new_site.execute("UPDATE streamable_http_stream SET ended_at = ? WHERE id = ?", "2020-01-01", received.stream_id)
 
     # The session goes on, and so does its listening stream.
-    assert "Redacted 1 streams.\nDeleted 0 sessions" in new_site.manage("streamable_http", "prune")
+    assert "Redacted 1 streams.\nDeleted 0 sessions" in new_site.manage("mcp_prune")
     async with wire.resume(received.last_id) as connection:
         assert connection.response.headers["streamable-http-recovered"] == "false"
         told = Received()
@@ -40,7 +40,7 @@ async def test_a_call_that_ended_long_ago_is_told_so_and_later_unknown(new_site:
         assert connection.response.status_code == 204
     assert len(new_site.events(received.stream_id)) == 21
 
-    prune = ("streamable_http", "prune", "--older-than", "0")
+    prune = ("mcp_prune", "--older-than", "0")
     said = new_site.manage(*prune, settings={"RESUMABLE_SECONDS": 0})
     assert "Deleted 0 sessions, 1 streams, 21 events" in said
     with pytest.raises(httpx.HTTPStatusError) as refused:

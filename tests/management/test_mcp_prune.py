@@ -1,8 +1,9 @@
-"""``manage.py streamable_http``, as it is typed."""
+"""``manage.py mcp_prune``, as it is typed."""
 
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,7 +19,7 @@ from tests.stores.aging import pass_seconds
 
 def run(*arguments: str) -> str:
     output = io.StringIO()
-    call_command("streamable_http", *arguments, stdout=output)
+    call_command("mcp_prune", *arguments, stdout=output)
     return output.getvalue()
 
 
@@ -43,34 +44,42 @@ def models_of_old(store: DatabaseStore) -> int:
 
 
 def test_prune_says_what_it_did(store: DatabaseStore) -> None:
-    assert run("prune") == "Redacted 2 streams.\nDeleted 0 sessions, 0 streams, 0 events, 0 records.\n"
+    assert run() == "Redacted 2 streams.\nDeleted 0 sessions, 0 streams, 0 events, 0 records.\n"
     expected = "Redacted 0 streams.\nDeleted 1 sessions, 2 streams, 2 events, 1 records.\n"
-    assert run("prune", "--older-than", "0.05") == expected
+    assert run("--older-than", "72m") == expected
     assert models.Session.objects.using(store.alias).count() == 0
 
 
 def test_a_dry_run_only_says_it(store: DatabaseStore) -> None:
     expected = "Would redact 0 streams.\nWould delete 1 sessions, 2 streams, 2 events, 1 records.\n"
     for _ in range(2):
-        assert run("prune", "--dry-run", "--older-than", "0.05") == expected
+        assert run("--dry-run", "--older-than", "0.05") == expected
 
 
 def test_whoever_wants_to_know_is_told_of_each_batch(store: DatabaseStore) -> None:
-    first = run("prune", "--progress").splitlines()[0]
+    errors = io.StringIO()
+    call_command("mcp_prune", verbosity=2, stdout=io.StringIO(), stderr=errors)
+    first = errors.getvalue().splitlines()[0]
     assert first == "so far: 2 streams redacted; 0 sessions, 0 streams, 0 events, 0 records deleted"
+
+
+def test_a_batch_may_be_smaller(store: DatabaseStore) -> None:
+    errors = io.StringIO()
+    call_command("mcp_prune", "--batch=1", verbosity=2, stdout=io.StringIO(), stderr=errors)
+    assert {line.partition(" streams")[0] for line in errors.getvalue().splitlines()} == {"so far: 1", "so far: 2"}
+
+
+def test_a_program_gets_json(store: DatabaseStore) -> None:
+    assert json.loads(run("--json")) == {
+        "dry_run": False,
+        "pruned": {"redacted": 2, "sessions": 0, "streams": 0, "events": 0, "records": 0},
+    }
 
 
 @pytest.mark.parametrize("days", ["-1", "nan", "inf", "a month"])
 def test_an_age_that_is_none_is_refused(days: str) -> None:
-    with pytest.raises(CommandError, match="is no number of days"):
-        run("prune", f"--older-than={days}")
-
-
-def test_without_a_subcommand_the_known_ones_are_named() -> None:
-    with pytest.raises(CommandError, match="subcommand"):
-        run()
-    with pytest.raises(CommandError, match="prune"):
-        run("purge")
+    with pytest.raises(CommandError, match="is no duration"):
+        run(f"--older-than={days}")
 
 
 @pytest.mark.parametrize("log_alias", ["sqlite"], indirect=True)
@@ -78,4 +87,4 @@ def test_a_store_that_fails_is_an_error_and_no_traceback(store: DatabaseStore) -
     with connections[store.alias].cursor() as cursor:
         cursor.execute("DROP TABLE streamable_http_event")
     with pytest.raises(CommandError, match="the store failed: no such table"):
-        run("prune")
+        run()
