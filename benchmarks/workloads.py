@@ -26,7 +26,7 @@ class Plan:
     warm_up_seconds: float
 
 
-QUICK: Final = Plan(rounds=3, window_seconds=0.6, warm_up_seconds=0.2)
+QUICK: Final = Plan(rounds=2, window_seconds=0.6, warm_up_seconds=0.2)
 FULL: Final = Plan(rounds=5, window_seconds=4.0, warm_up_seconds=1.0)
 PROFILE: Final = Plan(rounds=1, window_seconds=4.0, warm_up_seconds=0.0)
 """Without a warm-up, so that nearly all that is profiled is counted."""

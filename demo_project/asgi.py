@@ -1,8 +1,13 @@
-"""The mounts: ``/mcp`` and ``/conformance/mcp`` go to an MCP server each, everything else to Django."""
+"""The mounts: ``/mcp`` and ``/conformance/mcp`` go to an MCP server each, everything else to Django.
+
+The WebSocket is the live tail of the admin.
+"""
 
 import os
 
+from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 from django.urls import path, re_path
@@ -13,6 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
 django_application = ASGIStaticFilesHandler(get_asgi_application())
 
 from streamable_http.consumers import MCPConsumer, lifespan  # noqa: E402
+from streamable_http.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
@@ -23,6 +29,7 @@ application = ProtocolTypeRouter(
                 re_path("", django_application),  # type: ignore[arg-type]
             ]
         ),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
         "lifespan": lifespan,
     }
 )

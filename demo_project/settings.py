@@ -100,6 +100,15 @@ STREAMABLE_HTTP: dict[str, Any] = {
     "AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
 }
 
+# The REST API: a browser that has logged in to the admin, or a token
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.TokenAuthentication",
+    ],
+}
+
 # Redis: workers wake each other at once, instead of at the next poll
 
 if REDIS_URL := os.environ.get("REDIS_URL"):
