@@ -5,12 +5,13 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; \
 	done)
 PORT ?= 8000
-# Most tests of servers wait, so that three at a time fit two cores. A file's tests stay together: they share servers.
-PYTEST := python -m pytest --numprocesses 3 --dist loadfile
+# Most tests of servers wait, so that four at a time fit two cores. A file's tests stay together: they share servers.
+# They come in the order of their names, tests/acceptance first: what takes long is not left for the end.
+PYTEST := python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-matrix test-3.12 test-3.13 lint format docs bench conformance faults clean
+.PHONY: help demo test coverage test-matrix test-3.12 test-3.13 lint format docs bench conformance faults clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,10 +19,13 @@ help: ## Say what there is
 demo: .venv/.demo ## Serve the demo project on http://127.0.0.1:8000 (PORT= overrides)
 	@exec $(BIN)/python manage.py demo --port $(PORT)
 
-test: .venv/.dev ## Run all tests with branch coverage (ARGS= for pytest)
+test: .venv/.dev ## Run all tests (ARGS= for pytest)
+	$(BIN)/$(PYTEST) $(ARGS)
+
+coverage: .venv/.dev ## Run all tests with branch coverage, which takes longer
 	$(BIN)/$(PYTEST) --cov --cov-report=term $(ARGS)
 
-test-matrix: test-3.12 test-3.13 ## Run the tests that start no servers on newer versions of Python and Django
+test-matrix: test-3.12 test-3.13 ## Run the tests that start no servers and take no minutes on newer versions of Python and Django
 
 lint: .venv/.dev ## Check style, types and the layers of the code
 	$(BIN)/ruff check .
@@ -71,4 +75,4 @@ test-3.12 test-3.13: test-%:
 	set -ex; \
 	test -e .venv/$*/pyvenv.cfg || $$python -m venv .venv/$*; \
 	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' 'django~=$(DJANGO).0'; \
-	.venv/$*/bin/$(PYTEST) -m "not acceptance" $(ARGS)
+	.venv/$*/bin/$(PYTEST) -m "not acceptance and not long" $(ARGS)
