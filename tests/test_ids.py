@@ -36,3 +36,9 @@ def test_ids_of_before_a_time_are_smaller_than_those_of_after() -> None:
     while time.time_ns() // 1_000_000 << ids.RANDOM_BITS < boundary:
         pass
     assert before < boundary <= ids.Generator()()
+
+
+def test_an_id_tells_its_time_in_seconds() -> None:
+    before = time.time_ns() // 1_000_000
+    assert before / 1_000 <= ids.made_at(ids.new()) <= time.time()
+    assert ids.made_at(ids.first_at(1_700_000_000.5)) == 1_700_000_000.5
