@@ -13,7 +13,6 @@ import hmac
 import io
 import logging
 import math
-import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -43,7 +42,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import BaseThrottle, ScopedRateThrottle
 
-from streamable_http import conf, exceptions
+from streamable_http import conf, exceptions, forks
 from streamable_http.delivery import threads
 from streamable_http.endpoint import principals
 from streamable_http.protocol import http
@@ -102,9 +101,8 @@ def _renew_pool() -> None:
     _pool = threads.Pool(THREADS, "streamable-http-auth")
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork, either
-    # The threads of the parent's pool are not in the child.
-    os.register_at_fork(after_in_child=_renew_pool)
+# The threads of the parent's pool are not in the child.
+forks.after_in_child(_renew_pool)
 
 
 class DRFAuthenticator:

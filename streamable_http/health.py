@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views.generic import View
 
-from streamable_http import exceptions
+from streamable_http import exceptions, forks
 from streamable_http.delivery import engine, threads
 
 logger = logging.getLogger(__name__)
@@ -183,4 +182,4 @@ def _forget() -> None:
     _question = _Question()
 
 
-os.register_at_fork(after_in_child=_forget)
+forks.after_in_child(_forget)

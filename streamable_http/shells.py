@@ -18,7 +18,7 @@ from django.core.signals import setting_changed
 from django.db import connections, transaction
 from django.dispatch import receiver
 
-from streamable_http import authentication, conf, exceptions
+from streamable_http import authentication, conf, exceptions, forks
 from streamable_http.delivery import engine
 from streamable_http.endpoint import registry
 from streamable_http.endpoint.endpoint import Endpoint
@@ -56,7 +56,7 @@ def _endpoint(server: MCPServer, one_shot: bool) -> Endpoint:
 
 
 # The threads of an authenticator do not survive a fork.
-os.register_at_fork(after_in_child=_endpoint.cache_clear)
+forks.after_in_child(_endpoint.cache_clear)
 
 
 @receiver(setting_changed)

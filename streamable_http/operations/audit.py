@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
+import sys
 from typing import Any, Final
 
 from django.apps import apps
 from django.db import models
 
 from streamable_http import escaping
+
+if sys.platform != "win32":
+    import pwd
 
 logger = logging.getLogger("streamable_http.audit")
 
@@ -46,11 +49,14 @@ def note_command(sentence: str) -> None:
 
 def command_line() -> str:
     """Return who runs a command, as the operating system knows them; the environment may claim anything."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        # Containers run as users that nobody has named.
-        name = str(os.getuid())
+    if sys.platform == "win32":
+        name = os.getlogin()
+    else:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            # Containers run as users that nobody has named.
+            name = str(os.getuid())
     return f"{escaping.printable(name)} at the command line"
 
 
